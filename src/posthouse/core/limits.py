@@ -1,0 +1,67 @@
+"""Every bound, in one place. Beyond a bound there is a clear refusal before acceptance."""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# Requests to the API.
+EVENT_BODY_BYTES_MAX: Final = 1 * MIB  #: one publish request, and the data of one event
+BATCH_BODY_BYTES_MAX: Final = 5 * MIB
+BATCH_EVENTS_MAX: Final = 1_000
+MANAGEMENT_BODY_BYTES_MAX: Final = 256 * KIB
+REQUEST_HEADER_BYTES_MAX: Final = 32 * KIB  #: request line and all headers
+REQUEST_HEADERS_MAX: Final = 100
+REQUEST_HEADERS_SECONDS_MAX: Final = 10.0  #: from the first byte to the end of the headers
+REQUEST_BODY_SECONDS_MAX: Final = 30.0  #: from the end of the headers to the end of the body
+JSON_DEPTH_MAX: Final = 64
+IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
+PAGE_ITEMS_MAX: Final = 500
+PAGE_ITEMS_DEFAULT: Final = 50
+
+# What users name.
+EVENT_ID_CHARS_MAX: Final = 128
+EVENT_TYPE_CHARS_MAX: Final = 128
+ORDERING_KEY_CHARS_MAX: Final = 128
+TENANT_CHARS_MAX: Final = 128
+NAME_CHARS_MAX: Final = 256
+URL_CHARS_MAX: Final = 2_048
+PATTERNS_MAX: Final = 100  #: per endpoint
+ENDPOINT_HEADERS_MAX: Final = 32
+ENDPOINT_HEADER_BYTES_MAX: Final = 4 * KIB  #: one name and value
+FAN_OUT_MAX: Final = 10_000  #: deliveries that one event may owe
+SECRETS_VALID_MAX: Final = 4  #: signatures on one request while secrets rotate
+
+# The outbound exchange.
+CONNECT_TIMEOUT_MS_MAX: Final = 5_000
+EXCHANGE_TIMEOUT_MS_MAX: Final = 60_000
+EXCHANGE_TIMEOUT_MS_MIN: Final = 100
+RESPONSE_READ_BYTES_MAX: Final = 64 * KIB
+RESPONSE_KEPT_BYTES_MAX: Final = 4 * KIB
+RESPONSE_HEADER_BYTES_MAX: Final = 16 * KIB
+RETRY_AFTER_SECONDS_MAX: Final = 24 * 3_600
+
+# The node's memory.
+IN_FLIGHT_PER_ENDPOINT: Final = 8
+IN_FLIGHT_PER_NODE: Final = 512
+WINDOW_ITEMS_MAX: Final = 256  #: deliveries buffered per (endpoint, lane)
+WINDOW_BYTES_MAX: Final = 4 * MIB  #: event data buffered per (endpoint, lane)
+WINDOWS_BYTES_MAX: Final = 64 * MIB  #: event data buffered in all windows of a node
+INTAKE_WAITING_MAX: Final = 10_000  #: events waiting for their commit; more get 429
+UNSETTLED_MAX: Final = 8_192  #: outcomes waiting for their commit; above it nothing more is sent
+
+# Time.
+COMMIT_INTERVAL_MS: Final = 4  #: a commit gathers for at most this long
+LEASE_MS: Final = 10_000
+LEASE_RENEW_MS: Final = 2_000
+FRESH_MS: Final = 5 * 60_000  #: an event older than this starts in the backlog lane
+SECRET_OVERLAP_MS_DEFAULT: Final = 24 * 3_600_000
+SIGNATURE_TOLERANCE_SECONDS: Final = 300
+IDEMPOTENCY_DAYS: Final = 30
+
+assert EVENT_BODY_BYTES_MAX <= BATCH_BODY_BYTES_MAX
+assert RESPONSE_KEPT_BYTES_MAX <= RESPONSE_READ_BYTES_MAX
+assert CONNECT_TIMEOUT_MS_MAX <= EXCHANGE_TIMEOUT_MS_MAX
+assert IN_FLIGHT_PER_ENDPOINT <= WINDOW_ITEMS_MAX
+assert WINDOW_BYTES_MAX <= WINDOWS_BYTES_MAX
+assert 2 * LEASE_RENEW_MS < LEASE_MS

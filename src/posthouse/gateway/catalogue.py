@@ -1,0 +1,111 @@
+"""The node's in-memory catalogue: endpoints, tenants and API keys, and the routes made from them."""
+
+from collections.abc import Iterable
+
+from posthouse.core.model import ApiKey, Endpoint, EndpointState, Environment, Tenant
+from posthouse.core.routing import Router
+from posthouse.store.protocol import CatalogueFacet
+
+
+class Catalogue:
+    """A copy of the store's catalogue at :attr:`version`.
+
+    Accepting compares the version inside its transaction, so a stale copy costs a repeat, never a
+    wrong route. Writers apply their own change here after its commit.
+    """
+
+    def __init__(self, facet: CatalogueFacet) -> None:
+        self._facet = facet
+        self.version = -1
+        self._endpoints: dict[int, Endpoint] = {}
+        self._tenants: dict[tuple[Environment, str], Tenant] = {}
+        self._keys: dict[int, ApiKey] = {}
+        self._keys_by_hash: dict[bytes, ApiKey] = {}
+        self._routers: dict[tuple[Environment, str], Router] = {}
+
+    async def refresh(self) -> None:
+        """Read everything anew from the store."""
+        snapshot = await self._facet.load()
+        if snapshot.version < self.version:
+            return
+        self.version = snapshot.version
+        self._endpoints = {e.key: e for e in snapshot.endpoints}
+        self._tenants = {(t.environment, t.id): t for t in snapshot.tenants}
+        self._keys = {k.key: k for k in snapshot.api_keys}
+        self._keys_by_hash = {k.hash: k for k in snapshot.api_keys}
+        self._routers.clear()
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def route(self, environment: Environment, tenant: str, event_type: str) -> tuple[int, ...]:
+        """Keys of the endpoints that an event of this type is owed to. Held ones are owed too."""
+        router = self._routers.get((environment, tenant))
+        if router is None:
+            router = Router({e.key: e.events for e in self.endpoints(environment, tenant)})
+            self._routers[environment, tenant] = router
+        return router.match(event_type)
+
+    def endpoint(self, key: int) -> Endpoint | None:
+        """The endpoint with this key, unless it is deleted."""
+        return self._endpoints.get(key)
+
+    def endpoints(self, environment: Environment, tenant: str | None = None) -> list[Endpoint]:
+        """All endpoints of an environment (and tenant), oldest first."""
+        return sorted(
+            (
+                e
+                for e in self._endpoints.values()
+                if e.environment == environment and (tenant is None or e.tenant == tenant)
+            ),
+            key=lambda e: e.key,
+        )
+
+    def all_endpoints(self) -> Iterable[Endpoint]:
+        """Every endpoint of every environment."""
+        return self._endpoints.values()
+
+    def tenant(self, environment: Environment, tenant_id: str) -> Tenant | None:
+        """The tenant with this id."""
+        return self._tenants.get((environment, tenant_id))
+
+    def tenants(self, environment: Environment) -> list[Tenant]:
+        """All tenants of an environment, by id."""
+        return sorted((t for t in self._tenants.values() if t.environment == environment), key=lambda t: t.id)
+
+    def api_key(self, key: int) -> ApiKey | None:
+        """The API key with this key, unless it is revoked."""
+        return self._keys.get(key)
+
+    def api_key_by_hash(self, digest: bytes) -> ApiKey | None:
+        """The API key whose text has this SHA-256, unless it is revoked."""
+        return self._keys_by_hash.get(digest)
+
+    def api_keys(self, environment: Environment) -> list[ApiKey]:
+        """All API keys of an environment, oldest first."""
+        return sorted((k for k in self._keys.values() if k.environment == environment), key=lambda k: k.key)
+
+    # -- after a commit -----------------------------------------------------------------------
+
+    def apply_endpoint(self, endpoint: Endpoint, version: int) -> None:
+        """Take over an endpoint as it was just committed under ``version``."""
+        if endpoint.state is EndpointState.DELETED:
+            self._endpoints.pop(endpoint.key, None)
+        else:
+            self._endpoints[endpoint.key] = endpoint
+        self._routers.pop((endpoint.environment, endpoint.tenant), None)
+        self.version = max(self.version, version)
+
+    def apply_tenant(self, tenant: Tenant, version: int) -> None:
+        """Take over a tenant as it was just committed under ``version``."""
+        self._tenants[tenant.environment, tenant.id] = tenant
+        self.version = max(self.version, version)
+
+    def apply_api_key(self, api_key: ApiKey, version: int) -> None:
+        """Take over an API key as it was just committed under ``version``."""
+        if api_key.revoked_at is not None:
+            self._keys.pop(api_key.key, None)
+            self._keys_by_hash.pop(api_key.hash, None)
+        else:
+            self._keys[api_key.key] = api_key
+            self._keys_by_hash[api_key.hash] = api_key
+        self.version = max(self.version, version)

@@ -1,0 +1,1 @@
+"""The outbound rim: sends one request and names what came of it."""
