@@ -1,6 +1,6 @@
 """The delivery state machine: one total table.
 
-Every state × signal is either a target in :data:`TRANSITIONS` or a refusal. Being in flight is no
+Every pair of state and signal is either a target in :data:`TRANSITIONS` or a refusal. Being in flight is no
 state: a node's memory is only a window over the store, so a delivery that is being sent is still
 waiting or retrying until its outcome is durable.
 """

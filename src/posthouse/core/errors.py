@@ -5,7 +5,7 @@ with; the CLI turns the same table into exit codes. Codes are API: they never ch
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class PosthouseError(Exception):
@@ -23,7 +23,7 @@ class PosthouseError(Exception):
         errors: Sequence[Mapping[str, object]] = (),
         retry_after_s: int | None = None,
     ) -> None:
-        self.message = message or (self.__doc__ or "").strip().splitlines()[0]
+        self.message = message or (self.__doc__ or self.code).strip().splitlines()[0]
         #: What the caller can do about it.
         self.advice = hint or self.hint
         #: One entry per bad field or item: ``{"path": …, "code": …, "message": …}``.
@@ -40,6 +40,11 @@ class InvalidInput(PosthouseError):
     status = 422
     hint = "Correct the fields that are named in errors and send the request again."
 
+    @classmethod
+    def at(cls, path: str, code: str, message: str, *, hint: str | None = None) -> Self:
+        """The error for one field: ``path`` names it, ``code`` (stable) says what is wrong with it."""
+        return cls(message, hint=hint, errors=({"path": path, "code": code, "message": message},))
+
 
 class MalformedJson(PosthouseError):
     """The body is not valid JSON."""
@@ -47,6 +52,22 @@ class MalformedJson(PosthouseError):
     code = "malformed_json"
     status = 400
     hint = "Send one JSON document, encoded as UTF-8."
+
+
+class MalformedRequest(PosthouseError):
+    """The request is not valid HTTP."""
+
+    code = "malformed_request"
+    status = 400
+    hint = "Use a standard HTTP/1.1 client; the connection was closed."
+
+
+class RequestTimeout(PosthouseError):
+    """The request did not arrive in time."""
+
+    code = "request_timeout"
+    status = 408
+    hint = "Send the whole request without pauses; the connection was closed."
 
 
 class TooLarge(PosthouseError):
@@ -79,6 +100,19 @@ class Unauthorized(PosthouseError):
     code = "unauthorized"
     status = 401
     hint = "Send 'Authorization: Bearer <API key>'; a new store writes its first key to DIR/api_key."
+
+
+class SignatureInvalid(PosthouseError):
+    """The request is not signed by anyone who knows the secret."""
+
+    code = "signature_invalid"
+    status = 401
+    hint = "Check the secret, this machine's clock, and that the body is verified byte for byte as it came."
+
+    def __init__(self, reason: str, message: str | None = None) -> None:
+        """``reason`` is one of the stable codes that :mod:`posthouse.core.signature` names."""
+        super().__init__(message)
+        self.reason = reason
 
 
 class Forbidden(PosthouseError):
@@ -157,6 +191,14 @@ class StoreInUse(PosthouseError):
     code = "store_in_use"
     status = 503
     hint = "Stop the other node, or give this one a directory of its own."
+
+
+class StoreIncompatible(PosthouseError):
+    """The data directory holds a store that this version cannot use."""
+
+    code = "store_incompatible"
+    status = 503
+    hint = "Give the node a directory of its own, or restore a backup."
 
 
 class UnsafeLibrary(PosthouseError):

@@ -16,6 +16,7 @@ KEY_MAX: Final = (1 << 63) - 1
 
 _SHIFT: Final = NODE_BITS + SEQUENCE_BITS
 _SEQUENCE_MASK: Final = (1 << SEQUENCE_BITS) - 1
+_NODE_MASK: Final = NODES_MAX - 1
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford: no i, l, o, u
 _VALUE: Final = {c: i for i, c in enumerate(_ALPHABET)}
 _PAIR: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
@@ -32,12 +33,13 @@ TENANT: Final = "ten_"
 def next_key(last: int, now_ms: int, node: int) -> int:
     """The next key of ``node`` after ``last``: always greater, also when the clock steps back.
 
-    More than 4,096 keys in a millisecond borrow from the next one.
+    More than 4,096 keys in a millisecond borrow from the next one. ``last`` may be a key of another
+    node (the greatest one in the store); its sequence is not continued, since that number is not ours.
     """
     candidate = ((now_ms - EPOCH_MS) << _SHIFT) | (node << SEQUENCE_BITS)
     if candidate > last:
         return candidate
-    if (last & _SEQUENCE_MASK) < _SEQUENCE_MASK:
+    if (last & _SEQUENCE_MASK) < _SEQUENCE_MASK and (last >> SEQUENCE_BITS & _NODE_MASK) == node:
         return last + 1
     return (((last >> _SHIFT) + 1) << _SHIFT) | (node << SEQUENCE_BITS)
 

@@ -14,6 +14,12 @@ REQUEST_HEADER_BYTES_MAX: Final = 32 * KIB  #: request line and all headers
 REQUEST_HEADERS_MAX: Final = 100
 REQUEST_HEADERS_SECONDS_MAX: Final = 10.0  #: from the first byte to the end of the headers
 REQUEST_BODY_SECONDS_MAX: Final = 30.0  #: from the end of the headers to the end of the body
+REQUEST_CHUNK_OVERHEAD_BYTES_MAX: Final = 64 * KIB  #: framing and trailers of a chunked body, beyond its own size
+REQUEST_DISCARDED_BYTES_MAX: Final = 16 * MIB  #: read and thrown away behind a refusal, then the connection ends
+REQUESTS_PIPELINED_MAX: Final = 16  #: unanswered requests on one connection
+KEEP_ALIVE_SECONDS_MAX: Final = 75.0  #: an idle connection lives this long
+CONNECTIONS_MAX: Final = 10_000
+BODIES_BYTES_MAX: Final = 64 * MIB  #: large request bodies held at one time, all connections together
 JSON_DEPTH_MAX: Final = 64
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
 PAGE_ITEMS_MAX: Final = 500
@@ -39,7 +45,20 @@ EXCHANGE_TIMEOUT_MS_MIN: Final = 100
 RESPONSE_READ_BYTES_MAX: Final = 64 * KIB
 RESPONSE_KEPT_BYTES_MAX: Final = 4 * KIB
 RESPONSE_HEADER_BYTES_MAX: Final = 16 * KIB
+EXCHANGE_ERROR_CHARS_MAX: Final = 300  #: the one line that says why an attempt failed
+IDLE_CONNECTIONS_MAX: Final = 1_024  #: kept alive without an exchange, in all
+IDLE_CONNECTION_SECONDS_MAX: Final = 55.0  #: below the 60 s after which common load balancers hang up
+CONNECTION_SECONDS_MAX: Final = 300.0  #: an older connection is not used again, so that a change in the DNS is followed
+ADDRESSES_DIALLED_MAX: Final = 8  #: of one name, in one attempt
+RESOLVED_SECONDS_MAX: Final = 5.0  #: an answer of the name server is believed for so long
+RESOLVED_NAMES_MAX: Final = 1_024  #: answers kept
+RESOLVES_AT_ONCE: Final = 16  #: look-ups that run side by side, one thread each
+RESOLVES_WAITING_MAX: Final = 1_024  #: names being looked up or waiting for a thread
 RETRY_AFTER_SECONDS_MAX: Final = 24 * 3_600
+RETRIES_MAX: Final = 100  #: of a custom schedule
+RETRY_LENGTH_MS_MAX: Final = 30 * 86_400_000  #: all delays of a custom schedule together
+RETRY_SPAN_MS_MAX: Final = 90 * 86_400_000  #: a round that began longer ago is not retried again
+SIGNATURES_READ_MAX: Final = 16  #: signatures looked at in one webhook-signature header
 
 # The node's memory.
 IN_FLIGHT_PER_ENDPOINT: Final = 8
@@ -56,12 +75,15 @@ LEASE_MS: Final = 10_000
 LEASE_RENEW_MS: Final = 2_000
 FRESH_MS: Final = 5 * 60_000  #: an event older than this starts in the backlog lane
 SECRET_OVERLAP_MS_DEFAULT: Final = 24 * 3_600_000
+SECRET_OVERLAP_MS_MAX: Final = 7 * 24 * 3_600_000
 SIGNATURE_TOLERANCE_SECONDS: Final = 300
 IDEMPOTENCY_DAYS: Final = 30
 
 assert EVENT_BODY_BYTES_MAX <= BATCH_BODY_BYTES_MAX
 assert RESPONSE_KEPT_BYTES_MAX <= RESPONSE_READ_BYTES_MAX
 assert CONNECT_TIMEOUT_MS_MAX <= EXCHANGE_TIMEOUT_MS_MAX
+assert RETRY_LENGTH_MS_MAX < RETRY_SPAN_MS_MAX
+assert SECRETS_VALID_MAX <= SIGNATURES_READ_MAX
 assert IN_FLIGHT_PER_ENDPOINT <= WINDOW_ITEMS_MAX
 assert WINDOW_BYTES_MAX <= WINDOWS_BYTES_MAX
 assert 2 * LEASE_RENEW_MS < LEASE_MS

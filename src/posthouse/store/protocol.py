@@ -330,15 +330,12 @@ class Ownership(Protocol):
     """Slots of endpoints, leased to nodes, fenced by epochs."""
 
     async def acquire(self, node: str, *, now: int, lease_ms: int, dead: Collection[str] = ()) -> dict[int, int]:
-        """Take every slot that is free, expired, this node's own, or of a node known dead.
+        """Take every slot that is free, expired, or leased to a node known ``dead``; renew what it holds.
 
-        Returns slot → epoch of all slots that the node holds now. A slot that changes hands (also
-        back to a restarted node of the same name) gets the next epoch.
+        ``node`` names one life of one process: after a restart it is another node. Returns slot →
+        epoch of all slots that the node holds now. A slot that changes hands gets the next epoch;
+        one that the node holds already keeps its epoch.
         """
-        ...
-
-    async def renew(self, node: str, *, now: int, lease_ms: int) -> dict[int, int]:
-        """Prolong the leases that the node still holds; slot → epoch of those."""
         ...
 
     async def release(self, node: str) -> None:

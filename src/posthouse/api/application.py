@@ -1,0 +1,127 @@
+"""The API as one ASGI application: a dispatcher in front, hot routes beside it, management behind it."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, cast
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from posthouse.api.bodies import Bodies
+from posthouse.api.gate import Gate
+from posthouse.api.health import health_routes
+from posthouse.api.openapi import Description
+from posthouse.api.plain import PlainResource
+from posthouse.api.problems import encode_problem, error_for_status
+from posthouse.api.publishing import publish_routes
+from posthouse.api.routes.administration import audit_routes, key_routes, tenant_routes
+from posthouse.api.routes.deliveries import delivery_routes
+from posthouse.api.routes.endpoints import endpoint_routes
+from posthouse.api.routes.events import event_routes
+from posthouse.api.use_cases import UseCases
+from posthouse.core.errors import InvalidInput, PosthouseError
+
+OPENAPI_PATH: Final = "/openapi.json"
+VALIDATION_ERRORS_MAX: Final = 100
+
+
+class Dispatcher:
+    """Sends each request to its application by its path, before anything else looks at it."""
+
+    def __init__(self, posts: dict[str, ASGIApp], always: dict[str, ASGIApp], rest: ASGIApp) -> None:
+        self._posts = posts
+        self._always = always
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on. Only HTTP is spoken here."""
+        if scope["type"] != "http":
+            raise NotImplementedError(f"The API does not speak {scope['type']}.")
+        path = scope["path"]
+        if scope["method"] == "POST":
+            route = self._posts.get(path)
+            if route is not None:
+                await route(scope, receive, send)
+                return
+        await self._always.get(path, self._rest)(scope, receive, send)
+
+
+def create_app(use_cases: UseCases) -> ASGIApp:
+    """The whole API over ``use_cases``."""
+    bodies = Bodies()
+    posts = cast("dict[str, ASGIApp]", publish_routes(use_cases.authenticator, bodies, use_cases.publisher))
+    always = cast("dict[str, ASGIApp]", health_routes(use_cases.readiness, use_cases.metrics))
+    management = create_management(use_cases, also_post=frozenset(posts))
+    always[OPENAPI_PATH] = PlainResource(Description(management))
+    return Dispatcher(posts, always, Gate(management, use_cases.authenticator, bodies))
+
+
+def create_management(use_cases: UseCases, *, also_post: frozenset[str] = frozenset()) -> FastAPI:
+    """The management routes on FastAPI. ``also_post``: paths whose POST is served elsewhere."""
+    app = FastAPI(
+        title="Posthouse",
+        version="1",
+        openapi_url=None,  # served by the dispatcher, with the hot routes in it
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+        exception_handlers={
+            PosthouseError: _refused,
+            RequestValidationError: _not_valid,
+            Exception: _failed,
+            HTTPException: _refused_by_framework(also_post),
+        },
+    )
+    app.include_router(endpoint_routes(use_cases.endpoints))
+    app.include_router(event_routes(use_cases.events))
+    app.include_router(delivery_routes(use_cases.deliveries))
+    app.include_router(audit_routes(use_cases.books))
+    app.include_router(key_routes(use_cases.keys))
+    app.include_router(tenant_routes(use_cases.tenants))
+    return app
+
+
+def _answer(request: Request, error: PosthouseError, *, allow: str | None = None) -> Response:
+    body, headers = encode_problem(error, request.url.path, allow=allow)
+    response = Response(body, status_code=error.status)
+    # The gate adds cache-control to everything that passes it.
+    response.raw_headers = [(name, value) for name, value in headers if name != b"cache-control"]
+    return response
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PosthouseError)
+    return _answer(request, error)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    del error  # the framework raises it again behind this answer; the gate writes it to the log
+    return _answer(request, PosthouseError())
+
+
+async def _not_valid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()[:VALIDATION_ERRORS_MAX]
+    entries = [{"path": _path(fault["loc"]), "code": fault["type"], "message": fault["msg"] + "."} for fault in found]
+    return _answer(request, InvalidInput(errors=entries))
+
+
+def _refused_by_framework(also_post: frozenset[str]) -> Callable[[Request, Exception], Coroutine[Any, Any, Response]]:
+    async def answer(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        allow = (error.headers or {}).get("Allow")
+        if allow is not None and request.scope["path"] in also_post:
+            allow += ", POST"
+        return _answer(request, error_for_status(error.status_code), allow=allow)
+
+    return answer
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """Where a fault is, without saying in which part of the request: ``events[0]``, ``limit``."""
+    path = ""
+    for part in location[1:]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path.removeprefix(".") or str(location[0])

@@ -1,0 +1,309 @@
+"""HTTP/1.1 on one connection: uvicorn's parser and request cycle, within bounds that uvicorn does not have.
+
+Nothing here runs per byte or arms a timer per request. A connection notes when its phase began by a
+clock that ticks once a second, and the server's sweep closes those that are overdue.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from posthouse.api.problems import encode_problem
+from posthouse.core import limits
+from posthouse.core.errors import (
+    HeadersTooLarge,
+    MalformedRequest,
+    Overloaded,
+    PosthouseError,
+    RequestTimeout,
+    TooLarge,
+)
+
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
+_FRAMING: Final = frozenset({b"content-length", b"expect", b"host", b"transfer-encoding"})
+_HEADER_OVERHEAD_BYTES: Final = 4  #: colon, space, CR and LF of one header
+
+
+class Phase(IntEnum):
+    """What a connection waits for."""
+
+    IDLE = 0  #: the first byte of a request, or the end of an answer
+    HEAD = 1  #: the rest of a request line and headers
+    BODY = 2  #: the rest of a body
+    LINGER = 3  #: the other side to close: it was refused, and what it still sends is thrown away
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpBounds:
+    """What one server lets its connections do. The defaults are those of ``core.limits``."""
+
+    connections_max: int = limits.CONNECTIONS_MAX
+    head_seconds_max: float = limits.REQUEST_HEADERS_SECONDS_MAX
+    body_seconds_max: float = limits.REQUEST_BODY_SECONDS_MAX
+    keep_alive_seconds_max: float = limits.KEEP_ALIVE_SECONDS_MAX
+    linger_seconds_max: float = 2.0
+    sweep_seconds: float = 1.0
+
+
+class Connections(ServerState):
+    """All connections of one server, and the clock that they share."""
+
+    def __init__(self, bounds: HttpBounds) -> None:
+        super().__init__()
+        self.bounds = bounds
+        self.now = 0.0  #: monotonic seconds at the latest sweep
+        self.open: set[BoundedProtocol] = set()
+        self._none_left: asyncio.Future[None] | None = None
+
+    def sweep(self, now: float) -> None:
+        """End every connection that is overdue."""
+        self.now = now
+        for connection in tuple(self.open):
+            connection.sweep(now)
+
+    def closed(self, connection: "BoundedProtocol") -> None:
+        """A connection is gone."""
+        self.open.discard(connection)
+        if not self.open and self._none_left is not None:
+            self._none_left.set_result(None)
+            self._none_left = None
+
+    async def wait_until_none(self) -> None:
+        """Return when no connection is left; for one caller at a time."""
+        if self.open:
+            self._none_left = asyncio.get_running_loop().create_future()
+            try:
+                await self._none_left
+            finally:
+                self._none_left = None
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, config: Config, connections: Connections) -> None:
+        super().__init__(config, connections, app_state={})
+        self.access_log = False
+        self._shared = connections
+        self._phase = Phase.IDLE
+        self._since = connections.now
+        self._refusal: PosthouseError | None = None
+        self._chunk_bytes = 0  #: of what is being parsed now
+        self._message_bytes = 0  #: of this request, without the chunk that it began in
+        self._body_bytes = 0
+        self._has_host = False
+        self._framing: bytes | None = None  #: the header that says where the body ends
+
+    # -- the connection -----------------------------------------------------------------------
+
+    def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - as uvicorn has it
+        """Take the connection, or refuse it when there are too many."""
+        super().connection_made(transport)
+        self._shared.open.add(self)
+        count, count_max = len(self._shared.open), self._shared.bounds.connections_max
+        if count > 2 * count_max:
+            transport.abort()  # not even a refusal is affordable
+        elif count > count_max:
+            self._refuse(Overloaded("The node has too many connections.", retry_after_s=1))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        super().connection_lost(exc)
+        self._shared.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse ``data``, and refuse what is malformed or beyond a bound."""
+        if self._phase is Phase.LINGER:
+            return
+        self._chunk_bytes = len(data)
+        self._message_bytes += self._chunk_bytes
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Only HTTP/1.1 is spoken here. The request that asked for more is answered; then the connection ends.
+            self._end_after_answer()
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or MalformedRequest())
+        else:
+            if self._phase is not Phase.IDLE:
+                self._check_unfinished()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # True keeps the transport open
+        """Answer a client that closed its half after a whole request; close at once otherwise."""
+        if self._phase is Phase.IDLE and self._is_busy():
+            self._end_after_answer()
+            return True
+        return None
+
+    def sweep(self, now: float) -> None:
+        """End the connection if its phase took too long; called about once a second."""
+        bounds = self._shared.bounds
+        waited = now - self._since
+        if self._phase is Phase.IDLE:
+            if self._is_busy():
+                self._since = now
+            elif waited > bounds.keep_alive_seconds_max:
+                self.transport.close()
+        elif self._phase is Phase.LINGER:
+            if waited > bounds.linger_seconds_max:
+                self.transport.abort()
+        elif waited > (bounds.head_seconds_max if self._phase is Phase.HEAD else bounds.body_seconds_max):
+            self._refuse(RequestTimeout())
+
+    # -- what the parser reports --------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request came."""
+        super().on_message_begin()
+        self._phase = Phase.HEAD
+        self._since = self._shared.now
+        self._message_bytes = 0
+        self._body_bytes = 0
+        self._has_host = False
+        self._framing = None
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer behind the body: those are dropped."""
+        if self._phase is Phase.BODY:
+            return
+        name = name.lower()
+        if name in _FRAMING:
+            self._check_framing(name, value)
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is complete: check it as a whole, then start the request."""
+        if len(self.headers) > limits.REQUEST_HEADERS_MAX:
+            raise self._refused(HeadersTooLarge(f"A request has at most {limits.REQUEST_HEADERS_MAX} headers."))
+        # Both numbers count more than the head; only if that could matter is the head itself counted.
+        if self._message_bytes + self._chunk_bytes > limits.REQUEST_HEADER_BYTES_MAX:
+            self._check_head_size()
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS:
+            raise self._refused(MalformedRequest(f"HTTP/{version} is not spoken here."))
+        if version == "1.1" and not self._has_host:
+            raise self._refused(MalformedRequest("There is no Host header."))
+        if version == "1.0" and self._framing == b"transfer-encoding":
+            raise self._refused(MalformedRequest("HTTP/1.0 has no Transfer-Encoding."))
+        if len(self.pipeline) >= limits.REQUESTS_PIPELINED_MAX:
+            raise self._refused(Overloaded("Too many requests on this connection wait for their answer."))
+        super().on_headers_complete()
+        self._phase = Phase.BODY
+        self._since = self._shared.now
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        self._phase = Phase.IDLE
+        self._since = self._shared.now
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The answer is complete: go on with the next request, if it is there already."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    # -- bounds -------------------------------------------------------------------------------
+
+    def _check_framing(self, name: bytes, value: bytes) -> None:
+        """Refuse what two parsers could read in two ways: that is how requests are smuggled."""
+        if name == b"host":
+            if self._has_host:
+                raise self._refused(MalformedRequest("There are two Host headers."))
+            self._has_host = True
+        elif name == b"expect":
+            if value.lower() != b"100-continue":
+                raise self._refused(MalformedRequest("Only 'Expect: 100-continue' is known."))
+            self.expect_100_continue = True
+        elif self._framing is not None:
+            raise self._refused(MalformedRequest("The length of the body is said twice."))
+        elif name == b"transfer-encoding" and value.lower() != b"chunked":
+            raise self._refused(MalformedRequest("The only transfer encoding is chunked."))
+        else:
+            self._framing = name
+
+    def _check_head_size(self) -> None:
+        size = len(self.url) + sum(len(name) + len(value) + _HEADER_OVERHEAD_BYTES for name, value in self.headers)
+        if size > limits.REQUEST_HEADER_BYTES_MAX:
+            raise self._refused(_head_too_large())
+
+    def _check_unfinished(self) -> None:
+        """Bound what a request may still grow to, now that all that came of it is parsed."""
+        if self._phase is Phase.HEAD:
+            if self._message_bytes > limits.REQUEST_HEADER_BYTES_MAX:
+                self._refuse(_head_too_large())
+        elif self._message_bytes > limits.REQUEST_DISCARDED_BYTES_MAX:
+            self._refuse(TooLarge())
+        elif self._framing == b"transfer-encoding":
+            overhead = self._message_bytes - self._body_bytes
+            if overhead > limits.REQUEST_CHUNK_OVERHEAD_BYTES_MAX + self._body_bytes:
+                self._refuse(MalformedRequest("The chunks are too small, or the trailers too long."))
+
+    def _refused(self, error: PosthouseError) -> PosthouseError:
+        """Note why a parser callback gives up; the parser turns whatever is raised there into an error of its own."""
+        self._refusal = error
+        return error
+
+    def _is_busy(self) -> bool:
+        """Whether the latest request is not answered yet."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _end_after_answer(self) -> None:
+        if self._is_busy():
+            self.cycle.keep_alive = False
+        else:
+            self.transport.close()
+
+    def _refuse(self, error: PosthouseError) -> None:
+        """Answer with ``error`` where that is still possible, and end the connection."""
+        phase, self._phase = self._phase, Phase.LINGER
+        self._since = self._shared.now
+        if phase is Phase.BODY and self._is_busy():
+            if self.pipeline or self.cycle.response_started:
+                self.transport.close()
+                return
+            # Nobody will read what the application still says about this request.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        elif self._is_busy():
+            # An earlier request is being answered; a refusal in between would be taken for its answer.
+            self.cycle.keep_alive = False
+            return
+        elif phase is Phase.BODY:  # answered already
+            self._linger(b"")
+            return
+        body, headers = encode_problem(error, "")
+        head = [STATUS_LINE[error.status]]
+        for name, value in (*self.server_state.default_headers, *headers, (b"connection", b"close")):
+            head += (name, b": ", value, b"\r\n")
+        self._linger(b"".join((*head, b"\r\n", body)))
+
+    def _linger(self, content: bytes) -> None:
+        """Send ``content`` and close our half. To close fully at once could cost the other side the answer."""
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        self.transport.write(content)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+
+def _head_too_large() -> HeadersTooLarge:
+    return HeadersTooLarge(f"Request line and headers take at most {limits.REQUEST_HEADER_BYTES_MAX} bytes.")

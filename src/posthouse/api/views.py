@@ -1,0 +1,444 @@
+"""What the API answers: one model per resource, and how each is made from the gateway's values."""
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Generic, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from posthouse.core.envelope import rfc3339
+from posthouse.core.ids import API_KEY, ENDPOINT, attempt_id, delivery_id, make_id
+from posthouse.core.model import ApiKey, Attempt, Endpoint, EndpointState, Environment, Lane, Scope, Tenant
+from posthouse.gateway.books import Audit, Balance
+from posthouse.gateway.deliveries import DeliveryDetail
+from posthouse.gateway.endpoints import Issued
+from posthouse.gateway.events import EventDetail
+from posthouse.gateway.keys import IssuedKey
+from posthouse.store.protocol import DeliveryRecord, EventRecord
+
+T = TypeVar("T")
+
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T08:30:00.000Z"])]
+Status = Literal["waiting", "retrying", "delivered", "exhausted", "discarded"]
+
+HIDDEN = "***"  #: stands for a header value that the caller's scope may not see
+
+
+class View(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Page(View, Generic[T]):
+    """One page of a list."""
+
+    data: list[T]
+    next_cursor: str | None = Field(description="Pass it as `cursor` to get the next page; null on the last one.")
+
+
+class PublishedView(View):
+    """An event that is durable now."""
+
+    id: str
+    deliveries: int = Field(description="How many endpoints the event is owed to.")
+    duplicate: bool = Field(description="True: the event was there before, and nothing was stored for it now.")
+
+
+class PublishedTestView(PublishedView):
+    """A test event that is durable now."""
+
+    delivery: str = Field(description="Id of the one delivery that it owes.")
+
+
+class PublishedBatchView(View):
+    """Events that are durable now, in the order of the request."""
+
+    events: list[PublishedView]
+
+
+class SecretView(View):
+    """A signing secret that is valid; its value is shown only when it is made."""
+
+    created_at: Timestamp
+    expires_at: Timestamp | None = Field(description="null: the current secret.")
+
+
+class EndpointView(View):
+    """An endpoint."""
+
+    id: str
+    tenant: str
+    url: str
+    events: list[str]
+    active: bool
+    state: Literal["active", "paused", "disabled", "deleted"]
+    state_reason: str | None
+    description: str
+    headers: dict[str, str]
+    retry: str
+    connect_timeout_ms: int
+    timeout_ms: int
+    secrets: list[SecretView]
+    created_at: Timestamp
+    updated_at: Timestamp
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, *, reveal_headers: bool) -> Self:
+        """The view of ``endpoint``; header values may hold credentials, so not everybody sees them."""
+        return cls.model_validate(_endpoint_fields(endpoint, reveal_headers=reveal_headers))
+
+
+class EndpointWithSecretView(EndpointView):
+    """An endpoint with the secret that was just made for it."""
+
+    secret: str | None = Field(
+        description="Shown once. null: a repeat of a request whose secret is no longer valid.",
+        examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+    )
+
+    @classmethod
+    def issued(cls, issued: Issued) -> Self:
+        """The view of an endpoint and its new secret."""
+        return cls.model_validate({**_endpoint_fields(issued.endpoint, reveal_headers=True), "secret": issued.secret})
+
+
+class DeletedEndpointView(View):
+    """An endpoint that is gone."""
+
+    id: str
+    discarded: int = Field(description="Open deliveries that were discarded by this request.")
+
+
+class EventView(View):
+    """An event."""
+
+    id: str
+    type: str
+    tenant: str
+    accepted_at: Timestamp
+    occurred_at: Timestamp | None
+    ordering_key: str | None
+    deliveries: int = Field(description="How many endpoints the event is owed to.")
+
+    @classmethod
+    def of(cls, record: EventRecord) -> Self:
+        """The view of ``record``, without its data."""
+        return cls.model_validate(_event_fields(record))
+
+
+class StatusCounts(View):
+    """The deliveries of an event by status."""
+
+    waiting: int
+    retrying: int
+    delivered: int
+    exhausted: int
+    discarded: int
+
+
+class EventDetailView(EventView):
+    """An event with its data and what became of its deliveries."""
+
+    delivery_counts: StatusCounts
+    data: object = Field(description="The publisher's JSON, byte for byte.")
+
+    @classmethod
+    def encode(cls, detail: EventDetail) -> bytes:
+        """The answer as JSON; the data is copied into it untouched."""
+        counts = {state.value: n for state, n in detail.counts.items()}
+        view = cls.model_validate({**_event_fields(detail.record), "delivery_counts": counts, "data": None})
+        head = view.model_dump_json(exclude={"data"}).encode()
+        return head[:-1] + b',"data":' + detail.record.event.data + b"}"
+
+
+class WaitView(View):
+    """What an open delivery waits for."""
+
+    code: Literal["in_flight", "endpoint_paused", "endpoint_disabled", "due_at", "queued"]
+    message: str
+
+
+class DeliveryView(View):
+    """One event owed to one endpoint."""
+
+    id: str
+    event: str
+    event_type: str
+    endpoint: str
+    tenant: str
+    status: Status
+    lane: Literal["live", "retry", "backlog"]
+    round: int = Field(description="1 at acceptance, one more each time that a settled delivery is retried.")
+    attempt_count: int = Field(description="Attempts over all rounds.")
+    opened_at: Timestamp
+    next_attempt_at: Timestamp | None
+    settled_at: Timestamp | None
+    reason: str | None = Field(description="Why it is exhausted or discarded.")
+    last_outcome: str | None = Field(description="`success` or a class of failure; null: never attempted.")
+    last_response_status: int | None
+
+    @classmethod
+    def of(cls, record: DeliveryRecord) -> Self:
+        """The view of ``record``."""
+        return cls.model_validate(_delivery_fields(record))
+
+
+class TimingsView(View):
+    """Microseconds per phase; null for a phase that did not take place."""
+
+    dns_us: int | None
+    connect_us: int | None
+    tls_us: int | None
+    first_byte_us: int | None
+    total_us: int
+
+
+class AttemptView(View):
+    """One HTTP request and what came of it."""
+
+    id: str
+    number: int
+    started_at: Timestamp
+    outcome: str = Field(examples=["success", "status", "read_timeout"])
+    response_status: int | None
+    error: str | None
+    peer: str | None
+    reused: bool = Field(description="Sent on a connection that was kept alive.")
+    timings: TimingsView
+    response_headers: str
+    response_body: str = Field(description="The first 4 KiB.")
+    response_body_encoding: Literal["utf-8", "base64"]
+
+    @classmethod
+    def of(cls, record: DeliveryRecord, attempt: Attempt) -> Self:
+        """The view of an attempt of the delivery ``record``."""
+        body, encoding = _readable(attempt.response_body)
+        return cls(
+            id=attempt_id(record.event_key, record.endpoint_key, attempt.number),
+            number=attempt.number,
+            started_at=rfc3339(attempt.started_at),
+            outcome=attempt.outcome,
+            response_status=attempt.status,
+            error=attempt.error,
+            peer=attempt.peer,
+            reused=attempt.reused,
+            timings=TimingsView(
+                dns_us=attempt.dns_us,
+                connect_us=attempt.connect_us,
+                tls_us=attempt.tls_us,
+                first_byte_us=attempt.first_byte_us,
+                total_us=attempt.total_us,
+            ),
+            response_headers=attempt.response_headers,
+            response_body=body,
+            response_body_encoding=encoding,
+        )
+
+
+class DeliveryDetailView(DeliveryView):
+    """A delivery with its attempts, and what it waits for while it is open."""
+
+    waits_for: WaitView | None = Field(description="null: it is settled.")
+    attempts: list[AttemptView]
+
+    @classmethod
+    def of_detail(cls, detail: DeliveryDetail) -> Self:
+        """The view of ``detail``."""
+        wait = detail.waits_for
+        return cls.model_validate(
+            {
+                **_delivery_fields(detail.record),
+                "waits_for": None if wait is None else {"code": wait.code, "message": wait.message},
+                "attempts": [AttemptView.of(detail.record, attempt) for attempt in detail.attempts],
+            }
+        )
+
+
+class KeyView(View):
+    """An API key, recognisable by its first characters."""
+
+    id: str
+    prefix: str
+    environment: Environment
+    scope: Scope
+    name: str
+    created_at: Timestamp
+
+    @classmethod
+    def of(cls, api_key: ApiKey) -> Self:
+        """The view of ``api_key``."""
+        return cls.model_validate(_key_fields(api_key))
+
+
+class KeyWithSecretView(KeyView):
+    """An API key with its text."""
+
+    secret: str | None = Field(
+        description="The key's text, shown once; only its SHA-256 is stored. null: a repeat of the request.",
+        examples=["ph_live_0Zk2v1cB7nGqX4tYw8sPjR5hLmD3fEaU6iKoV9yTbCx"],
+    )
+
+    @classmethod
+    def issued(cls, issued: IssuedKey) -> Self:
+        """The view of a key that was just made."""
+        return cls.model_validate({**_key_fields(issued.api_key), "secret": issued.secret})
+
+
+class TenantView(View):
+    """A tenant."""
+
+    id: str
+    name: str
+    created_at: Timestamp
+
+    @classmethod
+    def of(cls, tenant: Tenant) -> Self:
+        """The view of ``tenant``."""
+        return cls(id=tenant.id, name=tenant.name, created_at=rfc3339(tenant.created_at))
+
+
+class BalanceView(View):
+    """Books: what is owed and what became of it."""
+
+    owed: int
+    delivered: int
+    waiting: int
+    retrying: int
+    exhausted: int
+    discarded: int
+    discarded_by_reason: dict[str, int]
+    imbalance: int = Field(
+        description="Deliveries that are missing or counted twice, summed over endpoints without a sign. 0 is right."
+    )
+
+
+class TenantBalanceView(BalanceView):
+    """The books of a tenant."""
+
+    tenant: str
+
+
+class EndpointBalanceView(TenantBalanceView):
+    """The books of an endpoint."""
+
+    endpoint: str
+
+
+class AuditView(BalanceView):
+    """The books, recounted from rows: all together, per tenant and per endpoint."""
+
+    tenants: list[TenantBalanceView]
+    endpoints: list[EndpointBalanceView]
+
+    @classmethod
+    def of(cls, audit: Audit) -> Self:
+        """The view of ``audit``."""
+        return cls.model_validate(
+            {
+                **_balance_fields(audit.total),
+                "tenants": [
+                    {**_balance_fields(balance), "tenant": tenant} for tenant, balance in audit.tenants.items()
+                ],
+                "endpoints": [
+                    {**_balance_fields(balance), "tenant": tenant, "endpoint": make_id(ENDPOINT, key)}
+                    for (tenant, key), balance in audit.endpoints.items()
+                ],
+            }
+        )
+
+
+def page(items: Sequence[T], next_cursor: str | None) -> Page[T]:
+    """One page of views."""
+    return Page[T](data=list(items), next_cursor=next_cursor)
+
+
+def _time(ms: int | None) -> str | None:
+    return None if ms is None else rfc3339(ms)
+
+
+def _readable(body: bytes) -> tuple[str, Literal["utf-8", "base64"]]:
+    """A response body as text, in base64 if it is none. A cut through the last character does not count."""
+    try:
+        return body.decode(), "utf-8"
+    except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data":
+            return body[: error.start].decode(), "utf-8"
+        return b64encode(body).decode(), "base64"
+
+
+def _endpoint_fields(endpoint: Endpoint, *, reveal_headers: bool) -> Mapping[str, object]:
+    return {
+        "id": make_id(ENDPOINT, endpoint.key),
+        "tenant": endpoint.tenant,
+        "url": endpoint.url,
+        "events": list(endpoint.events),
+        "active": endpoint.state is EndpointState.ACTIVE,
+        "state": endpoint.state.value,
+        "state_reason": endpoint.state_reason,
+        "description": endpoint.description,
+        "headers": {name: value if reveal_headers else HIDDEN for name, value in endpoint.headers},
+        "retry": endpoint.retry,
+        "connect_timeout_ms": endpoint.connect_timeout_ms,
+        "timeout_ms": endpoint.timeout_ms,
+        "secrets": [{"created_at": rfc3339(s.created_at), "expires_at": _time(s.expires_at)} for s in endpoint.secrets],
+        "created_at": rfc3339(endpoint.created_at),
+        "updated_at": rfc3339(endpoint.updated_at),
+    }
+
+
+def _event_fields(record: EventRecord) -> Mapping[str, object]:
+    event = record.event
+    return {
+        "id": event.id,
+        "type": event.type,
+        "tenant": event.tenant,
+        "accepted_at": rfc3339(event.accepted_at),
+        "occurred_at": _time(event.occurred_at),
+        "ordering_key": event.ordering_key,
+        "deliveries": record.owed,
+    }
+
+
+def _delivery_fields(record: DeliveryRecord) -> Mapping[str, object]:
+    return {
+        "id": delivery_id(record.event_key, record.endpoint_key),
+        "event": record.event_id,
+        "event_type": record.event_type,
+        "endpoint": make_id(ENDPOINT, record.endpoint_key),
+        "tenant": record.tenant,
+        "status": record.state.value,
+        "lane": Lane(record.lane).name.lower(),
+        "round": record.round,
+        "attempt_count": record.attempts,
+        "opened_at": rfc3339(record.opened_at),
+        "next_attempt_at": _time(record.due_at),
+        "settled_at": _time(record.settled_at),
+        "reason": record.reason,
+        "last_outcome": record.last_outcome,
+        "last_response_status": record.last_status,
+    }
+
+
+def _key_fields(api_key: ApiKey) -> Mapping[str, object]:
+    return {
+        "id": make_id(API_KEY, api_key.key),
+        "prefix": api_key.prefix,
+        "environment": api_key.environment,
+        "scope": api_key.scope,
+        "name": api_key.name,
+        "created_at": rfc3339(api_key.created_at),
+    }
+
+
+def _balance_fields(balance: Balance) -> Mapping[str, object]:
+    return {
+        "owed": balance.owed,
+        "delivered": balance.delivered,
+        "waiting": balance.waiting,
+        "retrying": balance.retrying,
+        "exhausted": balance.exhausted,
+        "discarded": sum(balance.discarded.values()),
+        "discarded_by_reason": dict(sorted(balance.discarded.items())),
+        "imbalance": balance.imbalance,
+    }

@@ -1,0 +1,126 @@
+"""A node as a process: opens what it needs, listens, obeys signals, ends cleanly or at once."""
+
+import asyncio
+import gc
+import os
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import uvloop
+
+from posthouse import __version__
+from posthouse.api.server import ApiServer
+from posthouse.node import Node, Ports
+from posthouse.config import Config
+from posthouse.core.address import AddressPolicy
+from posthouse.core.errors import PosthouseError
+from posthouse.store.open import open_store
+from posthouse.store.protocol import Store
+from posthouse.system import SystemClock, SystemEntropy
+from posthouse.telemetry import Log, configure_logging, log
+from posthouse.transport.client import AiohttpTransport
+from posthouse.transport.resolver import SystemResolver
+
+API_KEY_FILE: Final = "api_key"
+NODE_FILE: Final = "node.json"
+EXIT_FAILED: Final = 1
+
+
+def run(config: Config) -> int:
+    """Run a node until a signal ends it; the exit code. Blocks.
+
+    SIGTERM and SIGINT drain: what is on its way is settled, then the slots are released. A second
+    signal cuts that short; nothing acknowledged is lost by it either.
+    """
+    configure_logging(config.log_level, config.log_format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(_serve(config))
+        except PosthouseError as error:
+            log(Log.NODE_FAILED, code=error.code, detail=error.message, hint=error.advice)
+            return EXIT_FAILED
+
+
+async def _serve(config: Config) -> int:
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    clock = SystemClock()
+    policy = AddressPolicy(config.allow_networks)
+    store = await open_store(config.data, clock=clock, commit_interval_ms=config.commit_interval_ms)
+    resolver = SystemResolver(clock)
+    ports = Ports(
+        clock=clock,
+        entropy=SystemEntropy(),
+        store=store,
+        transport=AiohttpTransport(policy, clock, ca_file=str(config.ca_file) if config.ca_file else None),
+        policy=policy,
+        resolve=resolver,
+    )
+    node = Node(config, ports, key_floor=await store.admin.key_floor())
+    server = ApiServer(node.app, clock)
+    try:
+        await node.start(keep_first_key=partial(_write_private, config.data / API_KEY_FILE))
+        port = await server.start(config.host, config.port)
+        url = _url(config.host, port)
+        _write_private(config.data / NODE_FILE, msgspec.json.encode({"url": url, "pid": os.getpid()}).decode())
+        log(Log.NODE_STARTED, url=url, data=str(config.data), version=__version__)
+        print(f"Posthouse listens on {url}; the API key is in {config.data / API_KEY_FILE}.", flush=True)  # noqa: T201
+        # What was made until now lives as long as the process: keep the collector from walking it.
+        gc.collect()
+        gc.freeze()
+        return await _until_the_end(node, server, store, signals)
+    finally:
+        resolver.close()
+        (config.data / NODE_FILE).unlink(missing_ok=True)
+        await node.stop(drain_seconds=0)
+
+
+async def _until_the_end(node: Node, server: ApiServer, store: Store, signals: asyncio.Queue[signal.Signals]) -> int:
+    """Wait for a signal or for the store to fail; then stop as that demands."""
+    first = asyncio.ensure_future(signals.get())
+    await asyncio.wait((first, store.failed), return_when=asyncio.FIRST_COMPLETED)
+    if store.failed.done():
+        # The outcome of the last commit is unknown. Only a new process that reads the disk knows more.
+        log(Log.STORE_FAILED, detail=store.failed.result())
+        first.cancel()
+        await server.stop(grace_seconds=0)
+        return EXIT_FAILED
+    log(Log.NODE_STOPPING, signal=first.result().name)
+    node.drain()
+    stopping = asyncio.ensure_future(_stop(node, server))
+    second = asyncio.ensure_future(signals.get())
+    await asyncio.wait((stopping, second), return_when=asyncio.FIRST_COMPLETED)
+    second.cancel()
+    if not stopping.done():
+        stopping.cancel()
+        await asyncio.wait([stopping])
+        return 128 + signal.SIGTERM
+    stopping.result()
+    log(Log.NODE_STOPPED)
+    return 0
+
+
+async def _stop(node: Node, server: ApiServer) -> None:
+    await server.stop(grace_seconds=5)
+    await node.stop()
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all, durable."""
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _url(host: str, port: int) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"

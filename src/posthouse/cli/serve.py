@@ -1,0 +1,80 @@
+"""``posthouse serve``: a node in the foreground."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from posthouse.cli.exits import Exit
+from posthouse.cli.session import ending
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML file with settings.  [default: DATA/posthouse.toml, if it is there]"),
+]
+
+
+@app.command()
+def serve(
+    *,
+    config: ConfigFile = None,
+    data: Annotated[Path | None, typer.Option(help="Directory of the embedded store and the first API key.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 takes a free one.")] = None,
+    allow_networks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-network",
+            metavar="CIDR",
+            help="Networks (CIDR) that endpoints may lead to although they are not public.",
+        ),
+    ] = None,
+    commit_interval_ms: Annotated[
+        int | None, typer.Option(help="Milliseconds that one commit gathers requests for, at most.")
+    ] = None,
+    in_flight_max: Annotated[
+        int | None, typer.Option(help="Requests that the node has on their way at once, at most.")
+    ] = None,
+    in_flight_per_endpoint: Annotated[
+        int | None, typer.Option(help="Requests on their way to one endpoint at once, at most.")
+    ] = None,
+    drain_seconds: Annotated[
+        float | None, typer.Option(help="Seconds that a stopping node waits for the answers to requests on their way.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="PEM file of certificate authorities to trust besides the system's own.")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="Least level that is logged.")] = None,
+    log_format: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT", help="Form of log lines; auto is pretty on a terminal and JSON elsewhere."),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Log JSON lines; errors of the start as one document.")] = False,
+) -> None:
+    """Run a node on this machine until it is stopped: once gently (Ctrl-C), twice at once.
+
+    On a new data directory it makes an API key and writes it to DATA/api_key. Every setting can also be
+    given in the file or as a variable; 'posthouse config' lists them all.
+    """
+    flags: dict[str, object] = {
+        "data": data,
+        "host": host,
+        "port": port,
+        "allow_networks": allow_networks,
+        "commit_interval_ms": commit_interval_ms,
+        "in_flight_max": in_flight_max,
+        "in_flight_per_endpoint": in_flight_per_endpoint,
+        "drain_seconds": drain_seconds,
+        "ca_file": ca_file,
+        "log_level": log_level,
+        "log_format": "json" if json_ else log_format,
+    }
+    with ending(as_json=json_):
+        from posthouse.app import run  # noqa: PLC0415 - the whole node, which only this command needs
+        from posthouse.config import load_config  # noqa: PLC0415
+
+        code = run(load_config(flags, environ=os.environ, config_file=config))
+        raise typer.Exit(code or Exit.OK)

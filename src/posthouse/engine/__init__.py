@@ -1,0 +1,1 @@
+"""The node's loops: ownership, windows, scheduling, sending, settling. Decisions come from core."""

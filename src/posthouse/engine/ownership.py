@@ -1,0 +1,76 @@
+"""Which slots this node may decide about, and under which epochs."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from posthouse.core.errors import PosthouseError
+from posthouse.core.limits import LEASE_MS, LEASE_RENEW_MS
+from posthouse.core.ports import Clock
+from posthouse.store.protocol import Ownership
+from posthouse.telemetry import Log, log
+
+
+class Leases:
+    """Takes the slots, renews them, and knows by the monotonic clock until when they hold.
+
+    ``renewed(gained, lost)`` is called after each renewal. The node stops by itself before the
+    store would give its slots away, so two nodes never send for one endpoint, whatever the wall
+    clocks do.
+    """
+
+    def __init__(
+        self, store: Ownership, clock: Clock, node: str, *, renewed: Callable[[set[int], set[int]], None]
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._node = node
+        self._dead: frozenset[str] = frozenset()
+        self._renewed = renewed
+        self._valid_until = 0.0
+        #: Slot → epoch of what this node holds.
+        self.epochs: dict[int, int] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the leases surely hold at this moment."""
+        return self._clock.monotonic() < self._valid_until
+
+    async def start(self, *, dead: Iterable[str] = ()) -> None:
+        """Take what can be taken, also from nodes known ``dead``; then keep it and take what falls free."""
+        self._dead = frozenset(dead)
+        await self._take()
+        self._task = asyncio.create_task(self._keep())
+
+    async def stop(self, *, release: bool) -> None:
+        """Decide nothing more; ``release`` gives the slots back at once, else the leases run out."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._task = None
+        self._valid_until = 0.0
+        self.epochs = {}
+        if release:
+            await self._store.release(self._node)
+
+    async def _take(self) -> None:
+        asked = self._clock.monotonic()
+        held = await self._store.acquire(self._node, now=self._clock.now_ms(), lease_ms=LEASE_MS, dead=self._dead)
+        self._valid_until = asked + (LEASE_MS - LEASE_RENEW_MS) / 1000
+        lost = {slot for slot, epoch in self.epochs.items() if held.get(slot) != epoch}
+        gained = {slot for slot, epoch in held.items() if self.epochs.get(slot) != epoch}
+        self.epochs = held
+        if lost:
+            log(Log.SLOTS_LOST, count=len(lost))
+        if gained:
+            log(Log.SLOTS_ACQUIRED, count=len(gained))
+        self._renewed(gained, lost)
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_RENEW_MS / 1000)
+            try:
+                await self._take()
+            except PosthouseError as error:
+                log(Log.LEASE_RENEWAL_FAILED, code=error.code, detail=error.message)

@@ -1,0 +1,338 @@
+"""Endpoints: created, changed, paused, resumed, tested, deleted; their secrets rotated."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from posthouse.core import limits
+from posthouse.core.errors import Conflict, IdempotencyConflict, InvalidInput, NotFound, StoreUnavailable
+from posthouse.core.ids import ENDPOINT, EVENT, make_id, parse_id
+from posthouse.core.model import Endpoint, EndpointState, Environment, Event, Lane, Obligation, Secret
+from posthouse.core.ports import Clock, Entropy
+from posthouse.core.signature import generate_secret, validate_secret
+from posthouse.gateway.catalogue import Catalogue
+from posthouse.gateway.endpoint_input import EndpointChange, EndpointSpec, check_change, check_spec
+from posthouse.gateway.hints import Hints
+from posthouse.gateway.repeats import KeyedLocks, Made, Repeats, gone, secret_digest
+from posthouse.gateway.target_check import TargetCheck
+from posthouse.gateway.tenants import Tenants
+from posthouse.store.protocol import Accepted, AcceptRequest, IdentityReused, NewEvent, StaleCatalogue, Store, Work
+from posthouse.telemetry import Log, log
+
+SECRET_BYTES: Final = 32
+DISCARD_CHUNK: Final = 1_000
+TEST_EVENT_TYPE: Final = "posthouse.test"
+REASON_DELETED: Final = "endpoint_deleted"
+REASON_PAUSED: Final = "paused_by_operator"
+REASON_GONE: Final = "gone"  #: the endpoint answered 410
+_REROUTES_MAX: Final = 16
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Issued(msgspec.Struct, frozen=True):
+    """An endpoint with the secret that was just made for it.
+
+    ``secret`` is None only for a repeat of a request whose secret is no longer valid.
+    """
+
+    endpoint: Endpoint
+    secret: str | None
+
+
+class Endpoints:
+    """Everything that people do with endpoints. One writer at a time per endpoint."""
+
+    def __init__(
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        hints: Hints,
+        tenants: Tenants,
+        target_check: TargetCheck,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        new_key: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._hints = hints
+        self._tenants = tenants
+        self._target_check = target_check
+        self._clock = clock
+        self._entropy = entropy
+        self._new_key = new_key
+        self._repeats = Repeats(store.catalogue)
+        self._locks = KeyedLocks()
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def get(self, environment: Environment, endpoint_id: str) -> Endpoint:
+        """The endpoint with this id. Raises NotFound, also for one of another environment."""
+        key = parse_id(ENDPOINT, endpoint_id)
+        endpoint = None if key is None else self._catalogue.endpoint(key)
+        if endpoint is None or endpoint.environment is not environment:
+            raise _unknown()
+        return endpoint
+
+    def page(
+        self, environment: Environment, *, tenant: str | None, after: int | None, limit: int
+    ) -> Sequence[Endpoint]:
+        """Up to ``limit`` endpoints, oldest first, from the one behind the key ``after`` on."""
+        found = self._catalogue.endpoints(environment, tenant)
+        return [endpoint for endpoint in found if after is None or endpoint.key > after][:limit]
+
+    # -- writing ------------------------------------------------------------------------------
+
+    async def create(
+        self, environment: Environment, spec: EndpointSpec, *, idempotency_key: str | None = None
+    ) -> Issued:
+        """A new endpoint. Every event that is published after this returned is owed to it if it subscribed.
+
+        Raises InvalidInput, BlockedAddress or IdempotencyConflict; then nothing was stored.
+        """
+        check_spec(spec)
+        request = ("endpoint", spec)
+        async with self._repeats.lock(environment, idempotency_key):
+            made = await self._repeats.find(environment, idempotency_key, request)
+            if made is not None:
+                return await self._made_before(made)
+            await self._target_check.check(spec.url)
+            await self._tenants.ensure(environment, spec.tenant)
+            now = self._clock.now_ms()
+            secret = spec.secret or generate_secret(self._entropy.token(SECRET_BYTES))
+            endpoint = Endpoint(
+                key=self._new_key(),
+                environment=environment,
+                tenant=spec.tenant,
+                url=spec.url,
+                events=spec.events,
+                state=EndpointState.ACTIVE if spec.active else EndpointState.PAUSED,
+                state_reason=None if spec.active else REASON_PAUSED,
+                description=spec.description,
+                headers=spec.headers,
+                secrets=(Secret(secret, now),),
+                retry=spec.retry,
+                connect_timeout_ms=min(spec.connect_timeout_ms, spec.timeout_ms),
+                timeout_ms=spec.timeout_ms,
+                created_at=now,
+                updated_at=now,
+            )
+            remember = self._repeats.remember(environment, idempotency_key, request, endpoint.key, secret)
+            version = await self._store.catalogue.put_endpoint(endpoint, remember=remember)
+            self._changed(endpoint, version)
+            return Issued(endpoint, secret)
+
+    async def update(self, environment: Environment, endpoint_id: str, change: EndpointChange) -> Endpoint:
+        """Change the fields that are set. Raises NotFound, InvalidInput or BlockedAddress."""
+        key = self.get(environment, endpoint_id).key
+        async with self._locks.of(key):
+            endpoint = self.get(environment, endpoint_id)
+            check_change(change, connect_timeout_ms=endpoint.connect_timeout_ms, timeout_ms=endpoint.timeout_ms)
+            fields = msgspec.structs.asdict(change)
+            fields = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
+            if "url" in fields:
+                await self._target_check.check(fields["url"])
+            active = fields.pop("active", None)
+            if active is not None and active is not (endpoint.state is EndpointState.ACTIVE):
+                fields["state"] = EndpointState.ACTIVE if active else EndpointState.PAUSED
+                fields["state_reason"] = None if active else REASON_PAUSED
+            if "timeout_ms" in fields or "connect_timeout_ms" in fields:
+                total = fields.get("timeout_ms", endpoint.timeout_ms)
+                fields["connect_timeout_ms"] = min(fields.get("connect_timeout_ms", endpoint.connect_timeout_ms), total)
+            endpoint = msgspec.structs.replace(endpoint, **fields, updated_at=self._clock.now_ms())
+            self._changed(endpoint, await self._store.catalogue.put_endpoint(endpoint))
+            self._resume_work(endpoint)
+            return endpoint
+
+    async def pause(self, environment: Environment, endpoint_id: str) -> Endpoint:
+        """Hold deliveries back; what is owed is kept. Idempotent."""
+        return await self._set_state(environment, endpoint_id, EndpointState.PAUSED, REASON_PAUSED)
+
+    async def resume(self, environment: Environment, endpoint_id: str) -> Endpoint:
+        """Attempt deliveries again, whatever held them back. Idempotent."""
+        return await self._set_state(environment, endpoint_id, EndpointState.ACTIVE, None)
+
+    async def disable(self, key: int, reason: str) -> None:
+        """Hold deliveries back because a rule says so. Does nothing unless the endpoint is active."""
+        async with self._locks.of(key):
+            endpoint = self._catalogue.endpoint(key)
+            if endpoint is not None and endpoint.state is EndpointState.ACTIVE:
+                await self._put_state(endpoint, EndpointState.DISABLED, reason)
+                log(Log.ENDPOINT_DISABLED, endpoint=make_id(ENDPOINT, key), reason=reason)
+
+    async def delete(self, environment: Environment, endpoint_id: str) -> int:
+        """Take the endpoint out and discard what it is still owed; how many deliveries that were.
+
+        Idempotent: a repeat goes on where an interrupted one stopped. Raises NotFound.
+        """
+        key = parse_id(ENDPOINT, endpoint_id)
+        if key is None:
+            raise _unknown()
+        async with self._locks.of(key):
+            endpoint = await self._store.catalogue.endpoint(key)
+            if endpoint is None or endpoint.environment is not environment:
+                raise _unknown()
+            if endpoint.state is not EndpointState.DELETED:
+                await self._put_state(endpoint, EndpointState.DELETED, None)
+        return await self._discard_open(key)
+
+    async def finish_deletions(self) -> int:
+        """Discard what is still open for deleted endpoints; for the start of a node. How many that were."""
+        discarded = 0
+        for key in {backlog.endpoint_key for backlog in await self._store.work.survey()}:
+            if self._catalogue.endpoint(key) is None:
+                endpoint = await self._store.catalogue.endpoint(key)
+                if endpoint is not None and endpoint.state is EndpointState.DELETED:
+                    discarded += await self._discard_open(key)
+        return discarded
+
+    async def rotate_secret(
+        self,
+        environment: Environment,
+        endpoint_id: str,
+        *,
+        secret: str | None = None,
+        overlap_ms: int = limits.SECRET_OVERLAP_MS_DEFAULT,
+        idempotency_key: str | None = None,
+    ) -> Issued:
+        """A new current secret; the ones before it stay valid for ``overlap_ms`` at most.
+
+        Raises NotFound, InvalidInput, IdempotencyConflict.
+        """
+        if secret is not None:
+            validate_secret(secret)
+        if not 0 <= overlap_ms <= limits.SECRET_OVERLAP_MS_MAX:
+            message = f"It is 0 to {limits.SECRET_OVERLAP_MS_MAX} milliseconds."
+            raise InvalidInput.at("overlap_ms", "out_of_range", message, hint="Use a value in that range.")
+        key = self.get(environment, endpoint_id).key
+        request = ("rotate", endpoint_id, secret, overlap_ms)
+        async with self._repeats.lock(environment, idempotency_key), self._locks.of(key):
+            made = await self._repeats.find(environment, idempotency_key, request)
+            if made is not None:
+                return await self._made_before(made)
+            endpoint = self.get(environment, endpoint_id)
+            now = self._clock.now_ms()
+            new = secret or generate_secret(self._entropy.token(SECRET_BYTES))
+            secrets = rotated(endpoint.secrets, Secret(new, now), now=now, overlap_ms=overlap_ms)
+            endpoint = msgspec.structs.replace(endpoint, secrets=secrets, updated_at=now)
+            remember = self._repeats.remember(environment, idempotency_key, request, key, new)
+            self._changed(endpoint, await self._store.catalogue.put_endpoint(endpoint, remember=remember))
+            return Issued(endpoint, new)
+
+    async def send_test(
+        self, environment: Environment, endpoint_id: str, *, idempotency_key: str | None = None
+    ) -> tuple[Accepted, int]:
+        """Publish an event of type ``posthouse.test`` that is owed to this endpoint only, whatever it subscribed to.
+
+        Returns what was accepted and the endpoint's key. Raises NotFound, IdempotencyConflict, StoreUnavailable.
+        """
+        for _ in range(_REROUTES_MAX):
+            endpoint = self.get(environment, endpoint_id)
+            event = self._test_event(endpoint)
+            new = NewEvent(
+                event,
+                (endpoint.key,),
+                Lane.LIVE,
+                identities=() if idempotency_key is None else (("key", idempotency_key),),
+                fingerprint=secret_digest(f"{TEST_EVENT_TYPE} {endpoint_id}"),
+            )
+            (result,) = await self._store.intake.accept([AcceptRequest((new,), self._catalogue.version)])
+            if isinstance(result, IdentityReused):
+                raise IdempotencyConflict
+            if isinstance(result, StaleCatalogue):
+                await self._catalogue.refresh()
+                continue
+            accepted = result[0]
+            if not accepted.duplicate:
+                now = event.accepted_at
+                self._hints.accepted([Work(Obligation(event.key, endpoint.key, Lane.LIVE, now, now), event)])
+            return accepted, endpoint.key
+        raise StoreUnavailable("The endpoints keep changing faster than a test can be sent.")
+
+    # -- inside -------------------------------------------------------------------------------
+
+    async def _set_state(
+        self, environment: Environment, endpoint_id: str, state: EndpointState, reason: str | None
+    ) -> Endpoint:
+        key = self.get(environment, endpoint_id).key
+        async with self._locks.of(key):
+            endpoint = self.get(environment, endpoint_id)
+            if endpoint.state is not state:
+                endpoint = await self._put_state(endpoint, state, reason)
+            self._resume_work(endpoint)
+            return endpoint
+
+    async def _put_state(self, endpoint: Endpoint, state: EndpointState, reason: str | None) -> Endpoint:
+        now = self._clock.now_ms()
+        version = await self._store.catalogue.set_endpoint_state(endpoint.key, state, reason=reason, now=now)
+        endpoint = msgspec.structs.replace(endpoint, state=state, state_reason=reason, updated_at=now)
+        self._changed(endpoint, version)
+        return endpoint
+
+    def _changed(self, endpoint: Endpoint, version: int) -> None:
+        self._catalogue.apply_endpoint(endpoint, version)
+        self._hints.endpoint_changed(endpoint)
+
+    def _resume_work(self, endpoint: Endpoint) -> None:
+        if endpoint.state is EndpointState.ACTIVE:
+            for lane in Lane:
+                self._hints.due(endpoint.key, lane)
+
+    async def _discard_open(self, key: int) -> int:
+        """Discard chunk by chunk, so that other writes get their turn in between."""
+        total = 0
+        while True:
+            discarded = await self._store.work.discard_endpoint(
+                key, reason=REASON_DELETED, now=self._clock.now_ms(), limit=DISCARD_CHUNK
+            )
+            total += discarded
+            if not discarded:
+                return total
+
+    async def _made_before(self, made: Made) -> Issued:
+        endpoint = await self._store.catalogue.endpoint(made.ref)
+        if endpoint is None or endpoint.state is EndpointState.DELETED:
+            raise gone("an endpoint")
+        now = self._clock.now_ms()
+        for secret in endpoint.secrets:
+            if secret_digest(secret.value) == made.secret_digest and (
+                secret.expires_at is None or secret.expires_at > now
+            ):
+                return Issued(endpoint, secret.value)
+        return Issued(endpoint, None)
+
+    def _test_event(self, endpoint: Endpoint) -> Event:
+        key = self._new_key()
+        data = {"endpoint": make_id(ENDPOINT, endpoint.key), "message": "This is a test event. It needs no action."}
+        return Event(
+            key=key,
+            id=make_id(EVENT, key),
+            environment=endpoint.environment,
+            tenant=endpoint.tenant,
+            type=TEST_EVENT_TYPE,
+            accepted_at=self._clock.now_ms(),
+            data=_encode(data),
+        )
+
+
+def rotated(secrets: Sequence[Secret], new: Secret, *, now: int, overlap_ms: int) -> tuple[Secret, ...]:
+    """The secrets after a rotation, the current one first.
+
+    The ones before expire ``overlap_ms`` after ``now``, or earlier if they were to. At most
+    ``SECRETS_VALID_MAX`` stay valid: the oldest go first. Raises Conflict if ``new`` is valid already.
+    """
+    if any(old.value == new.value and (old.expires_at is None or old.expires_at > now) for old in secrets):
+        raise Conflict("This secret is in use by the endpoint already.", hint="Leave the secret out to have one made.")
+    ends_at = now + overlap_ms
+    kept = [
+        Secret(old.value, old.created_at, ends_at if old.expires_at is None else min(old.expires_at, ends_at))
+        for old in secrets
+    ]
+    return (new, *(old for old in kept if old.expires_at is None or old.expires_at > now))[: limits.SECRETS_VALID_MAX]
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no endpoint with this id.")

@@ -1,0 +1,128 @@
+"""The intake batcher: what many callers send in one turn of the loop goes to the store together.
+
+The store groups further (one commit for everything that is pending). An answer leaves only after
+that commit. The batcher also paces: while the engine has more runnable work than it can send, a
+batch is held for a moment, so that a publisher that waits for its answers meets the rate at which
+deliveries leave. Nothing is refused for it, and nothing is held longer than ``PACE_MS_MAX``.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from posthouse.core.errors import Overloaded, PosthouseError, ShuttingDown, StoreUnavailable
+from posthouse.core.limits import INTAKE_WAITING_MAX
+from posthouse.core.model import Obligation
+from posthouse.gateway.hints import Hints
+from posthouse.store.protocol import Accepted, AcceptRequest, AcceptResult, Intake, Work
+from posthouse.telemetry import Metrics
+
+PACE_MS_MAX: Final = 50  #: a batch is held at most this long for the engine to catch up
+PACE_STEP_MS: Final = 2
+
+_Waiting = tuple[AcceptRequest, "asyncio.Future[AcceptResult]"]
+
+
+class IntakeBatcher:
+    """Collects accept requests, hands them to the store, tells the engine, answers the callers."""
+
+    def __init__(self, store: Intake, hints: Hints, metrics: Metrics, *, crowded: Callable[[], bool]) -> None:
+        self._store = store
+        self._hints = hints
+        self._metrics = metrics
+        self._crowded = crowded
+        self._pending: list[_Waiting] = []
+        self._flush_due = False
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._closed = False
+        #: Events handed in whose commit is not known yet.
+        self.waiting = 0
+
+    async def submit(self, request: AcceptRequest) -> AcceptResult:
+        """Make ``request`` durable. Raises Overloaded, ShuttingDown or StoreUnavailable."""
+        if self._closed:
+            raise ShuttingDown
+        if self.waiting >= INTAKE_WAITING_MAX:
+            raise Overloaded("Too many events wait for their commit.", retry_after_s=1)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[AcceptResult] = loop.create_future()
+        self._pending.append((request, future))
+        self.waiting += len(request.events)
+        if not self._flush_due:
+            self._flush_due = True
+            loop.call_soon(self._flush, loop.time() + PACE_MS_MAX / 1000)
+        return await future
+
+    async def close(self) -> None:
+        """Take nothing more; return when all that was taken is answered."""
+        self._closed = True
+        while self._flush_due or self._flushes:
+            if self._flushes:
+                await asyncio.wait(self._flushes)
+            else:
+                await asyncio.sleep(0)
+
+    def _flush(self, pace_until: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self._crowded() and not self._closed and loop.time() < pace_until:
+            loop.call_later(PACE_STEP_MS / 1000, self._flush, pace_until)
+            return
+        self._flush_due = False
+        batch, self._pending = self._pending, []
+        task = loop.create_task(self._accept(batch))
+        self._flushes.add(task)
+        task.add_done_callback(self._flushes.discard)
+
+    async def _accept(self, batch: list[_Waiting]) -> None:
+        requests = [request for request, _ in batch]
+        try:
+            results = await self._store.accept(requests)
+        except PosthouseError as error:
+            self._answer_all(batch, error)
+            return
+        except Exception as error:
+            unknown = StoreUnavailable("The store failed in an unforeseen way.")
+            unknown.__cause__ = error
+            self._answer_all(batch, unknown)
+            raise
+        finally:
+            self.waiting -= sum(len(request.events) for request in requests)
+        self._hints.accepted(born_claimed(requests, results))
+        self._count(results)
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+
+    def _count(self, results: Sequence[AcceptResult]) -> None:
+        metrics = self._metrics
+        for result in results:
+            if isinstance(result, tuple):
+                for accepted in result:
+                    if accepted.duplicate:
+                        metrics.events_duplicate += 1
+                    else:
+                        metrics.events_accepted += 1
+                        metrics.deliveries_owed += accepted.owed
+
+    @staticmethod
+    def _answer_all(batch: list[_Waiting], error: PosthouseError) -> None:
+        for _, future in batch:
+            if not future.done():
+                future.set_exception(error)
+
+
+def born_claimed(requests: Sequence[AcceptRequest], results: Sequence[AcceptResult]) -> list[Work]:
+    """The obligations that these requests created, in order, as the engine's windows hold them."""
+    work: list[Work] = []
+    for request, result in zip(requests, results, strict=True):
+        if not isinstance(result, tuple):
+            continue
+        for new, accepted in zip(request.events, result, strict=True):
+            assert isinstance(accepted, Accepted)
+            if accepted.duplicate:
+                continue
+            event = new.event
+            for endpoint_key in new.owed:
+                obligation = Obligation(event.key, endpoint_key, new.lane, event.accepted_at, event.accepted_at)
+                work.append(Work(obligation, event))
+    return work

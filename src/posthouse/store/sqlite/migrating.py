@@ -1,0 +1,85 @@
+"""Bringing the file to the schema that this version knows: forward only, each step in one transaction."""
+
+import hashlib
+from importlib.resources import files
+from typing import Final, NamedTuple
+
+import apsw
+
+from posthouse.core.errors import StoreIncompatible
+from posthouse.store.sqlite.rows import rows_of, value_of
+from posthouse.store.sqlite.statements import SQL
+
+APPLICATION_ID: Final = 0x50485345  #: "PHSE", in the header of the file
+
+_ALL_MIGRATIONS: Final = SQL["all_migrations"]
+_COUNT_TABLES: Final = SQL["count_tables"]
+_INSERT_MIGRATION: Final = SQL["insert_migration"]
+
+
+class Migration(NamedTuple):
+    """One numbered step."""
+
+    number: int
+    name: str
+    script: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the script, in hexadecimal: a step that was ever released must not change."""
+        return hashlib.sha256(self.script.encode()).hexdigest()
+
+
+def known_migrations() -> list[Migration]:
+    """The steps in ``migrations/NNNN_words.sql``, by number, which start at 1 without a gap."""
+    found = []
+    for file in sorted(files(__package__).joinpath("migrations").iterdir(), key=lambda f: f.name):
+        number, _, name = file.name.removesuffix(".sql").partition("_")
+        found.append(Migration(int(number), name, file.read_text("utf-8")))
+    if [m.number for m in found] != list(range(1, len(found) + 1)):
+        raise ValueError("the migrations are not numbered 1, 2, 3, …")
+    return found
+
+
+def check_ours(connection: apsw.Connection, migrations: list[Migration]) -> None:
+    """Refuse a file that this version must not touch. Writes nothing.
+
+    Raises:
+        StoreIncompatible: It is no store, or a newer one, or its steps are not those known here.
+    """
+    try:
+        application, version = connection.pragma("application_id"), connection.pragma("user_version")
+        tables = value_of(connection, _COUNT_TABLES)
+    except apsw.NotADBError as error:
+        raise StoreIncompatible("The file is not a database.") from error
+    if not tables and application == 0:
+        return
+    if application != APPLICATION_ID:
+        raise StoreIncompatible("The file is a database of something else.")
+    if version > len(migrations):
+        raise StoreIncompatible(
+            f"The store has schema version {version}; this version of Posthouse knows {len(migrations)}.",
+            hint="Install the version of Posthouse that last ran on it, or a newer one.",
+        )
+    applied = rows_of(connection, _ALL_MIGRATIONS)
+    if applied != [(m.number, m.name, m.checksum) for m in migrations[:version]]:
+        raise StoreIncompatible("The store was made by other migrations than this version of Posthouse knows.")
+
+
+def migrate(connection: apsw.Connection, migrations: list[Migration], *, now: int) -> int:
+    """Apply the steps that are missing; the number of them. A crash leaves whole steps only."""
+    version = connection.pragma("user_version")
+    missing = migrations[version:]
+    for migration in missing:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute(migration.script)
+            connection.execute(_INSERT_MIGRATION, (migration.number, migration.name, migration.checksum, now))
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", migration.number)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    return len(missing)

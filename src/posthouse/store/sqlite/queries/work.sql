@@ -1,0 +1,100 @@
+-- name: survey
+-- Every (endpoint, lane) with open work and its first due time, as one JSON document. A skip scan:
+-- four index seeks for an endpoint, however much waits for it.
+WITH RECURSIVE
+    heads (endpoint_key) AS (
+        SELECT min(endpoint_key) FROM obligations
+        UNION ALL
+        SELECT (SELECT min(o.endpoint_key) FROM obligations AS o WHERE o.endpoint_key > heads.endpoint_key)
+        FROM heads WHERE heads.endpoint_key IS NOT NULL
+    ),
+    lanes (lane) AS (VALUES (0), (1), (2)),
+    backlogs (endpoint_key, lane, next_due_at) AS (
+        SELECT h.endpoint_key, l.lane, (
+            SELECT min(o.due_at) FROM obligations AS o WHERE o.endpoint_key = h.endpoint_key AND o.lane = l.lane
+        )
+        FROM heads AS h CROSS JOIN lanes AS l
+        WHERE h.endpoint_key IS NOT NULL
+    )
+SELECT json_group_array(json_array(endpoint_key, lane, next_due_at)) FROM backlogs WHERE next_due_at IS NOT NULL;
+
+-- name: fetch_due
+-- The head of one queue, with the events; the columns of the event stand last.
+SELECT
+    o.event_key, o.due_at, o.opened_at, o.attempts, o.round, o.last_number,
+    e.id, e.environment, e.tenant, e.type, e.accepted_at, e.data, e.occurred_at, e.ordering_key
+FROM obligations AS o CROSS JOIN events AS e ON e.key = o.event_key
+WHERE o.endpoint_key = ?1 AND o.lane = ?2 AND o.due_at <= ?3
+ORDER BY o.due_at, o.event_key
+LIMIT ?4;
+
+-- name: next_due_at
+-- When the first delivery of a queue that is not due at a given time becomes due.
+SELECT min(due_at) FROM obligations WHERE endpoint_key = ?1 AND lane = ?2 AND due_at > ?3;
+
+-- name: held_epochs
+-- The epochs of those slots, out of a JSON array, that have an owner.
+SELECT slot, epoch FROM slots WHERE slot IN (SELECT value FROM json_each(?1)) AND owner IS NOT NULL;
+
+-- name: postpone_obligation
+-- Another attempt is due later; guarded by round and attempts.
+UPDATE obligations SET lane = ?1, due_at = ?2, attempts = attempts + 1, last_number = ?3
+WHERE event_key = ?4 AND endpoint_key = ?5 AND round = ?6 AND attempts = ?7;
+
+-- name: close_obligation
+-- Nothing more is owed in this round; guarded by round and attempts.
+DELETE FROM obligations WHERE event_key = ?1 AND endpoint_key = ?2 AND round = ?3 AND attempts = ?4;
+
+-- name: insert_history
+-- One settled round.
+INSERT INTO history (event_key, endpoint_key, round, state, reason, lane, attempts, opened_at, settled_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: note_endpoint_period
+-- An endpoint has a settled delivery of an event of this period.
+INSERT INTO endpoint_periods (endpoint_key, period) VALUES (?, ?) ON CONFLICT DO NOTHING;
+
+-- name: insert_attempt
+-- One attempt; after the two keys the columns stand in the order of core.model.Attempt.
+INSERT INTO attempts (
+    event_key, endpoint_key, number, started_at, outcome, status, error, peer, dns_us, connect_us, tls_us,
+    first_byte_us, total_us, reused, response_headers, response_body
+)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: attempt_numbers
+-- When the attempt with this number started, if there is one, and the greatest number so far.
+SELECT max(started_at) FILTER (WHERE number = ?3), coalesce(max(number), 0)
+FROM attempts WHERE event_key = ?1 AND endpoint_key = ?2;
+
+-- name: hasten_obligation
+-- An open delivery becomes due now; its counts stay.
+UPDATE obligations SET due_at = ?3 WHERE event_key = ?1 AND endpoint_key = ?2
+RETURNING lane, due_at, opened_at, attempts, round, last_number;
+
+-- name: latest_history
+-- The latest settled round of a delivery.
+SELECT round, state, reason FROM history WHERE event_key = ?1 AND endpoint_key = ?2 ORDER BY round DESC LIMIT 1;
+
+-- name: insert_reopened
+-- A settled round is opened again.
+INSERT INTO reopened (event_key, endpoint_key, round, previous_state, previous_reason, at) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: reopen_obligation
+-- The next round of a delivery.
+INSERT INTO obligations (event_key, endpoint_key, lane, due_at, attempts, round, last_number, opened_at)
+VALUES (?, ?, ?, ?, 0, ?, ?, ?);
+
+-- name: discard_into_history
+-- The record that an open delivery was given up.
+INSERT INTO history (event_key, endpoint_key, round, state, reason, lane, attempts, opened_at, settled_at)
+SELECT event_key, endpoint_key, round, 'discarded', ?3, lane, attempts, opened_at, ?4
+FROM obligations WHERE event_key = ?1 AND endpoint_key = ?2;
+
+-- name: delete_obligation
+-- An open delivery is gone, whatever its counts.
+DELETE FROM obligations WHERE event_key = ?1 AND endpoint_key = ?2;
+
+-- name: open_of_endpoint
+-- Some open deliveries of an endpoint, the first due ones of each lane first.
+SELECT event_key FROM obligations WHERE endpoint_key = ?1 ORDER BY lane, due_at, event_key LIMIT ?2;

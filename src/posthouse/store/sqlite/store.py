@@ -1,0 +1,158 @@
+"""The embedded store as a whole: what its facets share, and in which order it ends."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from posthouse.core.errors import StoreUnavailable
+from posthouse.core.ports import Clock
+from posthouse.store.protocol import AdminFacet, CatalogueFacet, Intake, LedgerFacet, Ownership, WorkFacet
+from posthouse.store.sqlite.admin import SqliteAdmin
+from posthouse.store.sqlite.catalogue import SqliteCatalogue
+from posthouse.store.sqlite.connection import BusyPolling, check_library, connect_reader, connect_writer, enter_wal
+from posthouse.store.sqlite.intake import SqliteIntake
+from posthouse.store.sqlite.ledger import SqliteLedger
+from posthouse.store.sqlite.lock import DirectoryLock
+from posthouse.store.sqlite.migrating import check_ours, known_migrations, migrate
+from posthouse.store.sqlite.offload import Offload, Threads
+from posthouse.store.sqlite.ownership import SqliteOwnership
+from posthouse.store.sqlite.readers import Readers
+from posthouse.store.sqlite.work import SqliteWork
+from posthouse.store.sqlite.writer import Writer
+
+DATABASE: Final = "posthouse.db"
+LOCK: Final = "node.lock"
+READERS: Final = 2  #: long reads at the same time
+
+
+class SqliteStore:
+    """A store in one directory. Made by :func:`open_sqlite`; implements ``store.protocol.Store``."""
+
+    def __init__(
+        self,
+        path: Path,
+        connection: apsw.Connection,
+        *,
+        busy: BusyPolling,
+        commit_interval_ms: int,
+        offload: Offload | None,
+        vfs: str | None,
+        on_closed: Callable[[], None],
+    ) -> None:
+        self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._on_closed = on_closed
+        self._closing: asyncio.Task[None] | None = None
+        self._threads: list[Threads] = []
+        self._local = connect_reader(path, patient=False, vfs=vfs)
+        self._writer = Writer(
+            connection,
+            busy=busy,
+            offload=offload or self._start_threads("posthouse-writer", 1),
+            interval_s=commit_interval_ms / 1_000,
+            failed=self.failed,
+        )
+        self._readers = Readers(
+            [connect_reader(path, patient=True, vfs=vfs) for _ in range(READERS)],
+            offload or self._start_threads("posthouse-reader", READERS),
+        )
+        self.intake: Intake = SqliteIntake(self._writer)
+        self.work: WorkFacet = SqliteWork(self._writer, self._readers, self._local)
+        self.catalogue: CatalogueFacet = SqliteCatalogue(self._writer, self._readers)
+        self.ledger: LedgerFacet = SqliteLedger(self._readers)
+        self.ownership: Ownership = SqliteOwnership(self._writer, self._readers)
+        self.admin: AdminFacet = SqliteAdmin(self._writer, self._readers, path)
+
+    async def close(self) -> None:
+        """Finish what was submitted, then close and let the directory go. Idempotent."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        try:
+            await self._readers.close()
+            self._local.close()
+            await self._writer.close()  # the last one to close copies the log into the file
+        finally:
+            for threads in self._threads:
+                threads.close()
+            self._on_closed()
+
+    def _start_threads(self, name: str, count: int) -> Threads:
+        threads = Threads(name, count)
+        self._threads.append(threads)
+        return threads
+
+
+def open_sqlite(
+    directory: Path, *, clock: Clock, commit_interval_ms: int, offload: Offload | None = None, vfs: str | None = None
+) -> SqliteStore:
+    """Open or make the store in ``directory``. Must be called with a running event loop.
+
+    Raises:
+        UnsafeLibrary: This SQLite can lose data.
+        StoreInUse: Another node runs on the directory.
+        StoreIncompatible: The file is no store, or a newer one.
+        StoreUnavailable: The disk refuses.
+    """
+    check_library(apsw.sqlite_lib_version())
+    try:
+        _make_directory(directory)
+        lock = DirectoryLock(directory / LOCK)
+    except OSError as error:
+        raise StoreUnavailable(f"The data directory {directory} cannot be used: {error}") from error
+    with ExitStack() as undo:
+        undo.callback(lock.release)
+        try:
+            path = directory / DATABASE
+            _make_file(path)
+            busy = BusyPolling(patient=True)
+            connection = connect_writer(path, busy=busy, vfs=vfs)
+            undo.callback(connection.close)
+            migrations = known_migrations()
+            check_ours(connection, migrations)
+            enter_wal(connection)
+            migrate(connection, migrations, now=clock.now_ms())
+            busy.patient = False
+            store = SqliteStore(
+                path,
+                connection,
+                busy=busy,
+                commit_interval_ms=commit_interval_ms,
+                offload=offload,
+                vfs=vfs,
+                on_closed=lock.release,
+            )
+        except (apsw.Error, OSError) as error:
+            raise StoreUnavailable(f"The store in {directory} cannot be opened: {error}") from error
+        undo.pop_all()
+        return store
+
+
+def _make_directory(directory: Path) -> None:
+    """Only the owner may look inside a new one."""
+    if not directory.exists():
+        directory.mkdir(mode=0o700, parents=True)
+        _sync_directory(directory.parent)
+
+
+def _make_file(path: Path) -> None:
+    """Create the database empty, so that it and the files that SQLite puts beside it are the owner's only."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return
+    _sync_directory(path.parent)  # a name must survive a power cut as well as what it names
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,1 @@
+"""What tests of programs that send or receive webhooks need: shipped to users."""

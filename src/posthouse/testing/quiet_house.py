@@ -1,0 +1,172 @@
+"""A gateway without an engine, in process: it does all that the API does, and sends nothing.
+
+For tests of programs that publish: what they send is checked, stored and shown by the real thing,
+and every delivery stays open for the test to look at.
+
+    async with open_quiet_house(directory) as house, house.client(house.admin_key) as client:
+        await client.post("/v1/events", json={"type": "order.created", "data": {}})
+"""
+
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx2
+from starlette.types import ASGIApp
+
+from posthouse.api.application import create_app
+from posthouse.api.health import Readiness
+from posthouse.api.use_cases import UseCases
+from posthouse.core.address import AddressPolicy
+from posthouse.core.model import Endpoint, Environment, Lane, Scope
+from posthouse.core.ports import Clock
+from posthouse.gateway.books import Books
+from posthouse.gateway.catalogue import Catalogue
+from posthouse.gateway.deliveries import Deliveries
+from posthouse.gateway.endpoints import Endpoints
+from posthouse.gateway.events import Events
+from posthouse.gateway.intake import IntakeBatcher
+from posthouse.gateway.key_source import KeySource
+from posthouse.gateway.keys import Keys
+from posthouse.gateway.principal import Authenticator
+from posthouse.gateway.publish import Publisher
+from posthouse.gateway.target_check import TargetCheck
+from posthouse.gateway.tenants import Tenants
+from posthouse.store.open import open_store
+from posthouse.store.protocol import Store, Work
+from posthouse.telemetry import Metrics
+from posthouse.testing.manual_clock import ManualClock
+from posthouse.testing.names import Names
+
+_NODE: Final = 1
+
+
+class SeededEntropy:
+    """Implements :class:`posthouse.core.ports.Entropy`: the same chance every time."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._random = random.Random(seed)  # noqa: S311 - secrets of a test guard nothing
+
+    def random(self) -> float:
+        """A float in [0, 1)."""
+        return self._random.random()
+
+    def token(self, size: int) -> bytes:
+        """``size`` bytes."""
+        return self._random.randbytes(size)
+
+
+class RecordedHints:
+    """Implements :class:`posthouse.gateway.hints.Hints`: keeps what it is told, does nothing."""
+
+    def __init__(self) -> None:
+        self.work: list[Work] = []
+        self.dues: list[tuple[int, Lane]] = []
+        self.endpoints: list[Endpoint] = []
+        self.withdrawals: list[tuple[int, int]] = []
+        #: Deliveries that count as being on their way.
+        self.flying: set[tuple[int, int]] = set()
+
+    def accepted(self, work: Sequence[Work]) -> None:
+        """These obligations are durable."""
+        self.work += work
+
+    def due(self, endpoint_key: int, lane: Lane) -> None:
+        """There may be due work for this endpoint."""
+        self.dues.append((endpoint_key, lane))
+
+    def endpoint_changed(self, endpoint: Endpoint) -> None:
+        """This is the endpoint as it is now."""
+        self.endpoints.append(endpoint)
+
+    def withdrawn(self, event_key: int, endpoint_key: int) -> None:
+        """This delivery is no longer open."""
+        self.withdrawals.append((event_key, endpoint_key))
+
+    def in_flight(self, event_key: int, endpoint_key: int) -> bool:
+        """Whether the test says so."""
+        return (event_key, endpoint_key) in self.flying
+
+
+class QuietHouse:
+    """The gateway and its API over an open store.
+
+    Attributes:
+        app: the API as an ASGI application.
+        admin_key: text of a live API key with the scope admin.
+        hints: what an engine would have been told.
+        names: the name server that endpoint URLs are checked with.
+        unready: set to a reason to make the node unready.
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, key_floor: int) -> None:
+        entropy = SeededEntropy()
+        self.store = store
+        self.clock = clock
+        self.hints = RecordedHints()
+        self.names = Names()
+        self.unready: str | None = None
+        self.admin_key = ""
+        self.new_key = KeySource(clock, node=_NODE, floor=key_floor)
+        self.catalogue = Catalogue(store.catalogue)
+        metrics = Metrics()
+        self.intake = IntakeBatcher(store.intake, self.hints, metrics, crowded=lambda: False)
+        tenants = Tenants(store.catalogue, self.catalogue, clock)
+        self.endpoints = Endpoints(
+            store,
+            self.catalogue,
+            self.hints,
+            tenants,
+            TargetCheck(AddressPolicy(), self.names),
+            clock=clock,
+            entropy=entropy,
+            new_key=self.new_key,
+        )
+        events = Events(store.ledger)
+        self.keys = Keys(store.catalogue, self.catalogue, clock, entropy, self.new_key)
+        self.app: ASGIApp = create_app(
+            UseCases(
+                publisher=Publisher(self.catalogue, self.intake, clock, self.new_key),
+                authenticator=Authenticator(self.catalogue),
+                endpoints=self.endpoints,
+                deliveries=Deliveries(store, self.catalogue, self.hints, events, clock),
+                events=events,
+                keys=self.keys,
+                tenants=tenants,
+                books=Books(store.ledger),
+                readiness=Readiness(self._probe, lambda: self.unready, clock.monotonic),
+                metrics=metrics.render,
+            )
+        )
+
+    async def create_key(self, environment: Environment, scope: Scope) -> str:
+        """The text of a new API key."""
+        texts: list[str] = []
+        await self.keys.create_key(environment, scope, f"{environment} {scope}", before_stored=texts.append)
+        return texts[0]
+
+    def client(self, key: str | None = None) -> httpx2.AsyncClient:
+        """A client of the API in this process; what the application raises is raised to the caller."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        transport = httpx2.ASGITransport(self.app)
+        return httpx2.AsyncClient(transport=transport, base_url="http://house.test", headers=headers)
+
+    async def _probe(self) -> None:
+        await self.store.admin.probe(now=self.clock.now_ms())
+
+
+@asynccontextmanager
+async def open_quiet_house(directory: Path, *, clock: Clock | None = None) -> AsyncIterator[QuietHouse]:
+    """A house over the store in ``directory``, with an admin key; closed at the end of the block."""
+    clock = clock or ManualClock()
+    store = await open_store(directory, clock=clock, commit_interval_ms=0)
+    try:
+        house = QuietHouse(store, clock, key_floor=await store.admin.key_floor())
+        await house.catalogue.refresh()
+        house.admin_key = await house.create_key(Environment.LIVE, Scope.ADMIN)
+        yield house
+        await house.intake.close()
+    finally:
+        await store.close()

@@ -1,0 +1,185 @@
+"""The board: what may be sent now, and that its counters equal a recount after any history."""
+
+import random
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from posthouse.core.limits import WINDOW_ITEMS_MAX
+from posthouse.core.model import Endpoint, EndpointState, Environment, Event, Lane, Obligation
+from posthouse.engine.board import CROWDED_ABOVE, Board
+from posthouse.engine.windows import Window
+from posthouse.gateway.catalogue import Catalogue
+from posthouse.store.protocol import Work
+
+CAP = 8
+
+
+def endpoint(key: int, state: EndpointState = EndpointState.ACTIVE) -> Endpoint:
+    return Endpoint(key=key, environment=Environment.LIVE, tenant="default", url="http://127.0.0.1/", state=state)
+
+
+def work(event_key: int, endpoint_key: int = 1, lane: Lane = Lane.LIVE, size: int = 10) -> Work:
+    event = Event(
+        key=event_key,
+        id=f"e{event_key}",
+        environment=Environment.LIVE,
+        tenant="default",
+        type="t",
+        accepted_at=0,
+        data=b"x" * size,
+    )
+    return Work(Obligation(event_key, endpoint_key, lane, 0, 0), event)
+
+
+def board(*endpoints: Endpoint) -> Board:
+    known = {e.key: e for e in endpoints or (endpoint(1),)}
+    return Board(cast("Catalogue", SimpleNamespace(endpoint=known.get)), in_flight_per_endpoint=CAP)
+
+
+def window(on: Board, endpoint_key: int = 1, lane: Lane = Lane.LIVE) -> Window:
+    desk = on.desk(endpoint_key)
+    assert desk is not None
+    return desk.window(lane)
+
+
+def send_all(on: Board, capacity: int) -> list[Work]:
+    """Do what the engine does with a choice."""
+    sent = []
+    for chosen, count in on.choose(capacity):
+        sent += [on.take(chosen) for _ in range(count)]
+        on.enlist(chosen)
+    return sent
+
+
+def test_new_work_joins_only_while_nothing_older_waits_in_the_store() -> None:
+    on = board()
+    live = window(on)
+    assert on.offer(live, work(1))
+    live.more = True
+    assert not on.offer(live, work(2))
+    live.more = False
+    live.refilling = True
+    assert not on.offer(live, work(3))
+    assert live.more, "what was turned away must be looked for in the store"
+    assert [w.obligation.event_key for w in live.buffer] == [1]
+
+
+def test_a_full_window_leaves_the_rest_to_the_store() -> None:
+    on = board()
+    live = window(on)
+    for key in range(WINDOW_ITEMS_MAX):
+        assert on.offer(live, work(key))
+    assert not on.offer(live, work(WINDOW_ITEMS_MAX))
+    assert live.more
+
+
+def test_no_endpoint_has_more_than_its_cap_in_flight() -> None:
+    on = board()
+    live = window(on)
+    for key in range(20):
+        on.offer(live, work(key))
+    first = send_all(on, 100)
+    assert [w.obligation.event_key for w in first] == list(range(CAP)), "in order, up to the cap"
+    assert send_all(on, 100) == []
+    on.land(live.desk, 0, brisk=True)
+    assert [w.obligation.event_key for w in send_all(on, 100)] == [CAP]
+
+
+def test_the_cap_holds_over_all_lanes_of_an_endpoint() -> None:
+    on = board()
+    for lane in Lane:
+        for key in range(10):
+            on.offer(window(on, lane=lane), work(int(lane) * 100 + key, lane=lane))
+    assert len(send_all(on, 100)) == CAP
+
+
+def test_windows_take_turns_when_capacity_is_short() -> None:
+    """No endpoint goes hungry: with capacity for one at a time, each of three is served in turn."""
+    on = board(*(endpoint(key) for key in (1, 2, 3)))
+    for key in (1, 2, 3):
+        for number in range(3):
+            on.offer(window(on, key), work(number, key))
+    served = [send_all(on, 1)[0].obligation.endpoint_key for _ in range(9)]
+    assert sorted(served[:3]) == sorted(served[3:6]) == sorted(served[6:]) == [1, 2, 3]
+
+
+def test_a_held_endpoint_keeps_nothing_in_memory_and_sends_nothing() -> None:
+    on = board()
+    live = window(on)
+    on.offer(live, work(1))
+    on.change(endpoint(1, EndpointState.PAUSED))
+    assert (on.items, on.bytes, live.desk.in_hand) == (0, 0, set())
+    assert live.more
+    assert not on.offer(live, work(2))
+    assert send_all(on, 10) == []
+
+
+def test_a_deleted_endpoint_is_forgotten() -> None:
+    on = board()
+    on.offer(window(on), work(1))
+    assert on.change(endpoint(1, EndpointState.DELETED)) is None
+    assert on.find(1) is None
+    assert on.items == 0
+
+
+def test_a_withdrawn_delivery_is_not_sent() -> None:
+    on = board()
+    live = window(on)
+    on.offer(live, work(1))
+    on.offer(live, work(2))
+    on.withdraw(live.desk, 1)
+    assert [w.obligation.event_key for w in send_all(on, 10)] == [2]
+
+
+@pytest.mark.parametrize(("brisk", "crowded"), [(True, True), (False, False)])
+def test_only_work_that_waits_for_this_node_makes_it_crowded(*, brisk: bool, crowded: bool) -> None:
+    """A slow or failing receiver must not slow accepting down."""
+    on = board()
+    live = window(on)
+    on.offer(live, work(10_000))
+    send_all(on, 1)
+    on.land(live.desk, 10_000, brisk=brisk)
+    for key in range(CROWDED_ABOVE + 1):
+        on.offer(live, work(key))
+    assert on.is_crowded is crowded
+
+
+@given(seed=st.integers(0, 2**32), steps=st.integers(1, 200))
+def test_counters_equal_a_recount_after_any_history(seed: int, steps: int) -> None:
+    chance = random.Random(seed)
+    known = {key: endpoint(key) for key in (1, 2, 3)}
+    on = board(*known.values())
+    in_flight: list[Work] = []
+    for number in range(steps):
+        key = chance.choice((1, 2, 3))
+        lane = chance.choice(list(Lane))
+        match chance.randrange(7):
+            case 0 | 1 | 2:
+                on.offer(window(on, key, lane), work(number, key, lane, chance.randrange(100)))
+            case 3:
+                in_flight += send_all(on, chance.randrange(1, 10))
+            case 4 if in_flight:
+                item = in_flight.pop(chance.randrange(len(in_flight)))
+                desk = on.find(item.obligation.endpoint_key)
+                assert desk is not None
+                on.land(desk, item.obligation.event_key, brisk=chance.random() < 0.7)
+            case 5:
+                state = chance.choice([EndpointState.ACTIVE, EndpointState.PAUSED])
+                on.change(replace(known[key], state=state))
+            case _:
+                forgotten = window(on, key, lane)
+                on.forget(forgotten)
+                forgotten.more = chance.random() < 0.5
+    windows = [w for key in known if (desk := on.find(key)) for w in desk.windows.values()]
+    assert on.items == sum(len(w.buffer) for w in windows)
+    assert on.bytes == sum(len(item.event.data) for w in windows for item in w.buffer)
+    brisk = sum(len(w.buffer) for w in windows if w.lane is Lane.LIVE and w.desk.is_brisk)
+    assert on._brisk == brisk
+    for w in windows:
+        sendable = bool(w.buffer) and w.desk.in_flight < CAP and not w.desk.is_held
+        assert w.listed or not sendable, "what may be sent must be in a ring"

@@ -1,0 +1,262 @@
+"""Publishing: what is refused before acceptance, and how a request becomes what the store is asked to accept."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from posthouse.core import limits
+from posthouse.core.errors import (
+    IdempotencyConflict,
+    InvalidInput,
+    MalformedJson,
+    Overloaded,
+    PosthouseError,
+    ShuttingDown,
+    StoreUnavailable,
+    TooLarge,
+)
+from posthouse.core.ids import EVENT, make_id
+from posthouse.core.model import Endpoint, Environment, Lane
+from posthouse.gateway.catalogue import Catalogue
+from posthouse.gateway.intake import IntakeBatcher
+from posthouse.gateway.publish import Publisher
+from posthouse.store.protocol import (
+    Accepted,
+    AcceptRequest,
+    AcceptResult,
+    CatalogueSnapshot,
+    IdentityReused,
+    StaleCatalogue,
+    Work,
+)
+from posthouse.telemetry import Metrics
+
+NOW = 1_800_000_000_000
+
+
+class Shelf:
+    """A scripted store and the engine's ear: records what it is asked, answers what it is told."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[AcceptRequest]] = []
+        self.told: list[Work] = []
+        self.answers: list[AcceptResult | Exception] = []
+        self.snapshot = CatalogueSnapshot(1, (), (), ())
+
+    @property
+    def requests(self) -> list[AcceptRequest]:
+        return [request for batch in self.batches for request in batch]
+
+    async def accept(self, requests: Sequence[AcceptRequest]) -> list[AcceptResult]:
+        self.batches.append(list(requests))
+        results: list[AcceptResult] = []
+        for request in requests:
+            answer = self.answers.pop(0) if self.answers else None
+            if isinstance(answer, Exception):
+                raise answer
+            results.append(
+                answer or tuple(Accepted(e.event.key, e.event.id, len(e.owed), False) for e in request.events)
+            )
+        return results
+
+    async def load(self) -> CatalogueSnapshot:
+        return self.snapshot
+
+    def accepted(self, work: Sequence[Work]) -> None:
+        self.told += work
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"publishing must not use {name}")
+
+
+class FixedClock:
+    def now_ms(self) -> int:
+        return NOW
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def endpoint(key: int, *events: str, tenant: str = "default") -> Endpoint:
+    return Endpoint(key=key, environment=Environment.LIVE, tenant=tenant, url="https://example.com/", events=events)
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+async def publisher(shelf: Shelf) -> Publisher:
+    shelf.snapshot = CatalogueSnapshot(
+        7, (endpoint(1, "*"), endpoint(2, "order.*"), endpoint(3, "x", tenant="b")), (), ()
+    )
+    catalogue = Catalogue(shelf)
+    await catalogue.refresh()
+    keys = iter(range(1_000, 1_000_000))
+    batcher = IntakeBatcher(shelf, shelf, Metrics(), crowded=lambda: False)
+    return Publisher(catalogue, batcher, FixedClock(), lambda: next(keys))
+
+
+async def publish(publisher: Publisher, key: str | None = None, **fields: object) -> Accepted:
+    return await publisher.publish(Environment.LIVE, json.dumps(fields).encode(), key)
+
+
+async def test_an_event_owes_one_delivery_to_each_endpoint_that_subscribed(publisher: Publisher, shelf: Shelf) -> None:
+    accepted = await publish(publisher, type="order.paid", data={"n": 1})
+    (new,) = shelf.requests[0].events
+    assert new.owed == (1, 2)
+    assert accepted.id == new.event.id == make_id(EVENT, new.event.key)
+    assert (new.event.tenant, new.event.accepted_at, new.lane) == ("default", NOW, Lane.LIVE)
+    assert shelf.requests[0].catalogue_version == 7
+    assert [(w.obligation.event_key, w.obligation.endpoint_key) for w in shelf.told] == [
+        (new.event.key, 1),
+        (new.event.key, 2),
+    ]
+
+
+async def test_the_data_bytes_are_kept_as_they_came(publisher: Publisher, shelf: Shelf) -> None:
+    raw = '{ "b" : 1.0,\n "a":"\\u00e9\u00e9" ,"n":1e400}'.encode()
+    await publisher.publish(Environment.LIVE, b'{"type":"t","data":' + raw + b" }", None)
+    assert shelf.requests[0].events[0].event.data == raw
+
+
+async def test_tenants_are_apart_and_new_ones_come_into_being(publisher: Publisher, shelf: Shelf) -> None:
+    await publish(publisher, type="x", data=1, tenant="b")
+    assert shelf.requests[0].events[0].owed == (3,)
+    assert [t.id for t in shelf.requests[0].new_tenants] == ["b"]
+
+
+async def test_an_old_event_starts_in_the_backlog_lane(publisher: Publisher, shelf: Shelf) -> None:
+    await publish(publisher, type="t", data=1, occurred_at="2027-01-15T07:00:00Z")
+    await publish(publisher, type="t", data=1, occurred_at="2027-01-15T07:59:00Z")
+    assert [r.events[0].lane for r in shelf.requests] == [Lane.BACKLOG, Lane.LIVE]
+
+
+async def test_identities_come_from_the_id_and_the_key(publisher: Publisher, shelf: Shelf) -> None:
+    await publish(publisher, "k1", type="t", data=1, id="order-1")
+    await publish(publisher, "k1", type="t", data=2, id="order-1")
+    one, two = (r.events[0] for r in shelf.requests)
+    assert one.identities == (("id", "order-1"), ("key", "k1"))
+    assert one.event.id == "order-1"
+    assert one.fingerprint != two.fingerprint, "another body is another event"
+    await publish(publisher, "k1", type="t", data=1, id="order-1")
+    assert shelf.requests[2].events[0].fingerprint == one.fingerprint
+
+
+async def test_each_item_of_a_keyed_batch_has_an_identity_of_its_own(publisher: Publisher, shelf: Shelf) -> None:
+    body = json.dumps({"events": [{"type": "t", "data": n} for n in range(3)]}).encode()
+    await publisher.publish_batch(Environment.LIVE, body, "k")
+    identities = [e.identities for e in shelf.requests[0].events]
+    assert len(set(identities)) == 3
+
+
+async def test_a_moved_catalogue_is_read_again_and_the_event_routed_anew(publisher: Publisher, shelf: Shelf) -> None:
+    """An endpoint that was made before an event was published gets it, on every node."""
+    shelf.answers = [StaleCatalogue(8)]
+    shelf.snapshot = CatalogueSnapshot(8, (endpoint(9, "*"),), (), ())
+    accepted = await publish(publisher, type="t", data=1)
+    assert [(r.catalogue_version, r.events[0].owed) for r in shelf.requests] == [(7, (1,)), (8, (9,))]
+    assert accepted.owed == 1
+    assert [w.obligation.endpoint_key for w in shelf.told] == [9]
+
+
+async def test_a_reused_identity_is_a_conflict_that_names_the_items(publisher: Publisher, shelf: Shelf) -> None:
+    shelf.answers = [IdentityReused((0,)), IdentityReused((1,))]
+    with pytest.raises(IdempotencyConflict):
+        await publish(publisher, type="t", data=1, id="a")
+    body = json.dumps({"events": [{"type": "t", "data": 1, "id": i} for i in "ab"]}).encode()
+    with pytest.raises(IdempotencyConflict) as caught:
+        await publisher.publish_batch(Environment.LIVE, body, None)
+    assert [e["path"] for e in caught.value.errors] == ["events[1]"]
+    assert shelf.told == []
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "path"),
+    [
+        (b"", MalformedJson, None),
+        (b"{", MalformedJson, None),
+        (b"[]", InvalidInput, "body"),
+        (b'{"type":"t"}', InvalidInput, "body"),
+        (b'{"type":1,"data":1}', InvalidInput, "type"),
+        (b'{"type":"","data":1}', InvalidInput, "type"),
+        (b'{"type":"a b","data":1}', InvalidInput, "type"),
+        (b'{"type":"t","data":1,"more":1}', InvalidInput, "body"),
+        (b'{"type":"t","data":"\xff"}', MalformedJson, None),
+        (b'{"type":"t","data":"\\u0000"}', InvalidInput, "data"),
+        (b'{"type":"t","data":' + b"[" * 65 + b"]" * 65 + b"}", InvalidInput, "data"),
+        (b'{"type":"t","data":' + b"[" * 100_000 + b"]" * 100_000 + b"}", InvalidInput, "body"),
+        (b'{"type":"t","data":1,"id":"a.b"}', InvalidInput, "id"),
+        (b'{"type":"t","data":1,"id":""}', InvalidInput, "id"),
+        (b'{"type":"t","data":1,"id":"' + make_id(EVENT, 5).encode() + b'"}', InvalidInput, "id"),
+        (b'{"type":"t","data":1,"tenant":" "}', InvalidInput, "tenant"),
+        (b'{"type":"t","data":1,"occurred_at":"yesterday"}', InvalidInput, "occurred_at"),
+        (b'{"type":"t","data":1,"ordering_key":"a\\nb"}', InvalidInput, "ordering_key"),
+        (b'{"type":"t","data":"' + b"x" * limits.EVENT_BODY_BYTES_MAX + b'"}', TooLarge, None),
+    ],
+)
+async def test_a_bad_event_is_refused_before_acceptance(
+    publisher: Publisher, shelf: Shelf, body: bytes, error: type[PosthouseError], path: str | None
+) -> None:
+    with pytest.raises(error) as caught:
+        await publisher.publish(Environment.LIVE, body, None)
+    assert type(caught.value) is error
+    if path is not None:
+        assert [e["path"] for e in caught.value.errors] == [path]
+    assert shelf.batches == []
+
+
+async def test_a_bad_batch_names_every_bad_item_and_stores_nothing(publisher: Publisher, shelf: Shelf) -> None:
+    body = b'{"events":[{"type":"t","data":1},{"type":"t"},{"type":"t","data":1,"x":1},{"type":"","data":1}]}'
+    with pytest.raises(InvalidInput) as caught:
+        await publisher.publish_batch(Environment.LIVE, body, None)
+    assert [e["path"] for e in caught.value.errors] == ["events[1].body", "events[2].body", "events[3].type"]
+    body = b'{"events":[{"type":"t","data":1},{"type":"","data":1},{"type":"t","data":1,"id":"."}]}'
+    with pytest.raises(InvalidInput) as caught:
+        await publisher.publish_batch(Environment.LIVE, body, None)
+    assert [e["path"] for e in caught.value.errors] == ["events[1].type", "events[2].id"]
+    for body in (b'{"events":[]}', b'{"events":[' + b",".join([b"{}"] * 1_001) + b"]}", b'{"events":1}', b"null"):
+        with pytest.raises((InvalidInput, TooLarge)):
+            await publisher.publish_batch(Environment.LIVE, body, None)
+    assert shelf.batches == []
+
+
+async def test_requests_of_one_turn_of_the_loop_go_to_the_store_together(publisher: Publisher, shelf: Shelf) -> None:
+    await asyncio.gather(*(publish(publisher, type="t", data=n) for n in range(20)))
+    assert [len(batch) for batch in shelf.batches] == [20]
+
+
+async def test_an_unknown_outcome_is_never_called_success(publisher: Publisher, shelf: Shelf) -> None:
+    shelf.answers = [StoreUnavailable(), StoreUnavailable()]
+    with pytest.raises(StoreUnavailable):
+        await publish(publisher, type="t", data=1)
+    assert shelf.told == []
+
+
+async def test_accepting_paces_itself_while_the_engine_is_crowded_but_not_for_ever(shelf: Shelf) -> None:
+    looks: list[int] = []
+
+    def crowded() -> bool:
+        looks.append(1)
+        return True
+
+    await Catalogue(shelf).refresh()
+    batcher = IntakeBatcher(shelf, shelf, Metrics(), crowded=crowded)
+    await batcher.submit(AcceptRequest((), 1))
+    assert len(looks) > 1
+    assert len(shelf.batches) == 1
+
+
+async def test_beyond_its_bound_the_intake_refuses_and_after_close_too(shelf: Shelf) -> None:
+    batcher = IntakeBatcher(shelf, shelf, Metrics(), crowded=lambda: False)
+    batcher.waiting = limits.INTAKE_WAITING_MAX
+    with pytest.raises(Overloaded):
+        await batcher.submit(AcceptRequest((), 1))
+    batcher.waiting = 0
+    await batcher.close()
+    with pytest.raises(ShuttingDown):
+        await batcher.submit(AcceptRequest((), 1))
