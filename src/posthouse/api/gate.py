@@ -49,7 +49,7 @@ class Gate:
             await send_problem(send, error, scope["path"])
         except Disconnected:
             return
-        except Exception as fault:
+        except Exception as fault:  # noqa: BLE001 - a bug becomes a log line and a 500
             log(Log.REQUEST_FAILED, exc_info=fault, method=scope["method"], path=scope["path"])
             if not answer.started:
                 await send_problem(send, PosthouseError(), scope["path"])

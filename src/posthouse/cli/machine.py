@@ -183,8 +183,8 @@ def _fsync(directory: Path) -> Finding:
 def _key_file(path: Path) -> Finding:
     try:
         mode = path.stat().st_mode
-    except FileNotFoundError:
-        return Finding("API key file", Verdict.OK, f"{path} does not exist", "")
+    except (FileNotFoundError, NotADirectoryError):
+        return Finding("API key file", Verdict.OK, f"{path} does not exist")
     except OSError as error:
         return Finding("API key file", Verdict.SKIPPED, f"{path}: {os.strerror(error.errno or 0)}")
     return judge_key_mode(stat.S_IMODE(mode), str(path))

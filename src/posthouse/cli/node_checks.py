@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
+from posthouse.cli import session
 from posthouse.cli.findings import Finding, Verdict, judge_books, judge_clock_offset
-from posthouse.cli.session import open_client
 from posthouse.cli.wording import byte_count, milliseconds
 from posthouse.sdk.client import Problem, Unreachable
 
@@ -22,7 +22,7 @@ _SAMPLE: Final = re.compile(r"^(posthouse_[a-z_]+)(?:\{[^}]*version=\"([^\"]+)\"
 
 def check_node(url: str, api_key: str | None) -> list[Finding]:
     """Everything that the node at ``url`` tells; what needs a key is skipped without one."""
-    with open_client(url, api_key, tries=1, timeout_s=TIMEOUT_SECONDS) as client:
+    with session.open_client(url, api_key, tries=1, timeout_s=TIMEOUT_SECONDS) as client:
         try:
             answer = client.fetch("/healthz")
         except (Problem, Unreachable) as error:

@@ -179,7 +179,7 @@ def _key_in(data: Path) -> str | None:
     path = data / KEY_FILE
     try:
         return path.read_text(encoding="ascii").strip() or None
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise Failure(

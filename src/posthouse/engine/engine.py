@@ -163,19 +163,20 @@ class Engine:
         for desk in self.board.desks_in(lost):
             self.board.drop(desk)
         if gained and self._sweeper is not None:
-            self._spawn(self._survey())
+            self._spawn(self.survey())
         self._kick()
 
     async def _sweep(self) -> None:
         """Find open work that no window knows: at the start all of it, later only what a lost hint left."""
         while True:
             try:
-                await self._survey()
+                await self.survey()
             except Exception as error:  # noqa: BLE001 - the sweep is the safety net; it must not end
                 log(Log.LOOP_FAILED, exc_info=error, loop="sweep")
             await asyncio.sleep(SWEEP_SECONDS)
 
-    async def _survey(self) -> None:
+    async def survey(self) -> None:
+        """Ask the store which queues have work, and look at those whose work is due. Harmless at any time."""
         now = self._clock.now_ms()
         for backlog in await self._store.work.survey():
             desk = self.board.desk(backlog.endpoint_key)

@@ -94,6 +94,7 @@ class QuietHouse:
     """The gateway and its API over an open store.
 
     Attributes:
+        use_cases: what the API serves.
         app: the API as an ASGI application.
         admin_key: text of a live API key with the scope admin.
         hints: what an engine would have been told.
@@ -126,20 +127,19 @@ class QuietHouse:
         )
         events = Events(store.ledger)
         self.keys = Keys(store.catalogue, self.catalogue, clock, entropy, self.new_key)
-        self.app: ASGIApp = create_app(
-            UseCases(
-                publisher=Publisher(self.catalogue, self.intake, clock, self.new_key),
-                authenticator=Authenticator(self.catalogue),
-                endpoints=self.endpoints,
-                deliveries=Deliveries(store, self.catalogue, self.hints, events, clock),
-                events=events,
-                keys=self.keys,
-                tenants=tenants,
-                books=Books(store.ledger),
-                readiness=Readiness(self._probe, lambda: self.unready, clock.monotonic),
-                metrics=metrics.render,
-            )
+        self.use_cases = UseCases(
+            publisher=Publisher(self.catalogue, self.intake, clock, self.new_key),
+            authenticator=Authenticator(self.catalogue),
+            endpoints=self.endpoints,
+            deliveries=Deliveries(store, self.catalogue, self.hints, events, clock),
+            events=events,
+            keys=self.keys,
+            tenants=tenants,
+            books=Books(store.ledger),
+            readiness=Readiness(self._probe, lambda: self.unready, clock.monotonic),
+            metrics=metrics.render,
         )
+        self.app: ASGIApp = create_app(self.use_cases)
 
     async def create_key(self, environment: Environment, scope: Scope) -> str:
         """The text of a new API key."""

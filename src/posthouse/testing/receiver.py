@@ -197,10 +197,11 @@ class AnswerThen(msgspec.Struct, frozen=True):
 
 
 class Receiver:
-    """Listens on a free port of 127.0.0.1 while it is entered.
+    """Listens on a free port of this machine while it is entered.
 
     Args:
         behaviour: of every request for which :meth:`play` says nothing; or a function of the request.
+        host: the address to listen at.
         tls: serves HTTPS with this context.
         silent: accepts connections and reads nothing from them, so that even a TLS handshake hangs.
 
@@ -214,6 +215,7 @@ class Receiver:
         self,
         behaviour: Behaviour | Callable[[Received], Behaviour] | None = None,
         *,
+        host: str = "127.0.0.1",
         tls: ssl.SSLContext | None = None,
         silent: bool = False,
     ) -> None:
@@ -223,6 +225,7 @@ class Receiver:
         self.port = 0  #: once entered
         self._behaviour = behaviour or Answer()
         self._played: deque[Behaviour] = deque()
+        self._host = host
         self._tls = tls
         self._silent = silent
         self._server: asyncio.Server | None = None
@@ -232,7 +235,8 @@ class Receiver:
     @property
     def url(self) -> str:
         """Where to send to."""
-        return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.port}/hook"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{'http' if self._tls is None else 'https'}://{host}:{self.port}/hook"
 
     @property
     def open_connections(self) -> int:
@@ -261,7 +265,7 @@ class Receiver:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
-            self._accept, "127.0.0.1", 0, limit=_HEAD_BYTES_MAX, ssl=self._tls, backlog=1024
+            self._accept, self._host, 0, limit=_HEAD_BYTES_MAX, ssl=self._tls, backlog=1024
         )
         self.port = self._server.sockets[0].getsockname()[1]
         return self

@@ -12,7 +12,15 @@ from posthouse.core.ports import Clock
 from posthouse.transport.composer import Composer, Route
 from posthouse.transport.dial import Dial, Dialer, tls_context
 from posthouse.transport.link import Link
-from posthouse.transport.outcome import DeadlinePassed, Failed, exchange_failed, is_success, printable, status_line
+from posthouse.transport.outcome import (
+    DeadlinePassed,
+    Failed,
+    closed,
+    exchange_failed,
+    is_success,
+    printable,
+    status_line,
+)
 from posthouse.transport.pool import Pool
 from posthouse.transport.protocol import Exchange, Failure, Request, Timings
 from posthouse.transport.resolver import Resolve, SystemResolver
@@ -93,6 +101,8 @@ class AiohttpTransport:
         limit_at = min(asyncio.get_running_loop().time() + limit_ms / 1_000, deadline)
         dial = Dial()
         try:
+            if self._pool.closed:
+                raise closed()
             link = await self._dialer.open(dial, route.target, limit_at, limit_ms)
         except Failed as failed:
             return Exchange(

@@ -65,6 +65,11 @@ def unsendable(why: str) -> Failed:
     return Failed(Failure.PROTOCOL, f"Nothing was sent: {why}")
 
 
+def closed() -> Failed:
+    """The transport was closed before the exchange came to an end."""
+    return Failed(Failure.PROTOCOL, "The node stopped before an answer came.")
+
+
 def lookup_failed(host: str, error: BaseException | None) -> Failed:
     """The name has no address (``error`` None), or looking it up raised ``error``."""
     if error is None:

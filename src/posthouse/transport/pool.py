@@ -34,6 +34,11 @@ class Pool:
         self._all_gone: asyncio.Event | None = None
 
     @property
+    def closed(self) -> bool:
+        """Whether it keeps nothing any more."""
+        return self._closed
+
+    @property
     def open_count(self) -> int:
         """Connections in use or idle."""
         return len(self._open)

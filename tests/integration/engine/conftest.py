@@ -1,78 +1,13 @@
-"""A whole node in the test's own loop: real store, real engine; only the clock and the network are scripted."""
+"""Nodes for the tests of the engine."""
 
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from posthouse.config import Config
-from posthouse.core.address import AddressPolicy
-from posthouse.core.delivery import State
-from posthouse.core.model import Endpoint, Environment
-from posthouse.gateway.books import Balance, Books
-from posthouse.gateway.endpoint_input import EndpointSpec
-from posthouse.node import Node, Ports
-from posthouse.store.open import open_store
-from posthouse.store.protocol import Accepted, DeliveryRecord
-from posthouse.system import SystemEntropy
+from posthouse.testing.house import House
 from posthouse.testing.manual_clock import ManualClock
-from posthouse.testing.scripted_transport import ScriptedTransport
-
-
-class House:
-    """A running node and what a test does with it."""
-
-    def __init__(self, node: Node, ports: Ports, clock: ManualClock, transport: ScriptedTransport) -> None:
-        self.node = node
-        self.ports = ports
-        self.clock = clock
-        self.transport = transport
-
-    async def endpoint(self, *events: str, url: str = "http://203.0.114.1/hook", **fields: Any) -> Endpoint:
-        spec = EndpointSpec(url=url, events=events or ("*",), **fields)
-        return (await self.node.endpoints.create(Environment.LIVE, spec)).endpoint
-
-    async def publish(self, event_type: str = "t", data: object = 1, **fields: object) -> Accepted:
-        body = json.dumps({"type": event_type, "data": data, **fields}).encode()
-        return await self.node.publisher.publish(Environment.LIVE, body, None)
-
-    async def delivery(self, event: Accepted, endpoint: Endpoint) -> DeliveryRecord:
-        record = await self.ports.store.ledger.delivery(event.key, endpoint.key)
-        assert record is not None
-        return record
-
-    async def settled(self, count: int) -> None:
-        """Wait until ``count`` outcomes in all are durable."""
-        await self.until(lambda: sum(self.node.metrics.deliveries_settled.values()) >= count)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Let the loop turn until ``condition`` holds; the test's own time limit is the bound."""
-        import asyncio
-
-        while not condition():
-            await asyncio.sleep(0.001)
-
-    async def wake(self, ms: int) -> None:
-        """Let time pass, and let the node look at its clock as its timers would."""
-        self.clock.advance(ms)
-        await self.node.engine._survey()
-
-    async def books(self) -> Balance:
-        return (await Books(self.ports.store.ledger).audit(Environment.LIVE)).total
-
-    async def states(self) -> dict[State, int]:
-        total = await self.books()
-        return {
-            State.DELIVERED: total.delivered,
-            State.WAITING: total.waiting,
-            State.RETRYING: total.retrying,
-            State.EXHAUSTED: total.exhausted,
-            State.DISCARDED: sum(total.discarded.values()),
-        }
-
 
 Start = Callable[..., Awaitable[House]]
 
@@ -82,30 +17,15 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Starts nodes, one after the other on the same directory, and stops what still runs."""
     async with AsyncExitStack() as stack:
 
-        async def begin(clock: ManualClock | None = None, **settings: Any) -> House:
-            clock = clock or ManualClock()
-            store = await open_store(tmp_path / "data", clock=clock, commit_interval_ms=0)
-            transport = ScriptedTransport()
-
-            async def resolve(host: str) -> list[str]:
-                raise OSError(host)
-
-            ports = Ports(
-                clock=clock,
-                entropy=SystemEntropy(),
-                store=store,
-                transport=transport,
-                policy=AddressPolicy(),
-                resolve=resolve,
-            )
-            node = Node(Config(**settings), ports, key_floor=await store.admin.key_floor())
-            stack.push_async_callback(node.stop, drain_seconds=0)
-            await node.start(keep_first_key=lambda _: None)
-            return House(node, ports, clock, transport)
+        async def begin(clock: ManualClock | None = None) -> House:
+            house = await House.start(tmp_path / "data", clock=clock)
+            stack.push_async_callback(house.node.stop, drain_seconds=0)
+            return house
 
         yield begin
 
 
 @pytest.fixture
 async def house(start: Start) -> House:
+    """A running node on a new store."""
     return await start()

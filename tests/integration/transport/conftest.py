@@ -4,7 +4,7 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from posthouse.transport.protocol import Exchange, Request
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 HEADERS = {"Content-Type": "application/json", "webhook-id": "evt_1"}
 
-Post = Callable[..., Awaitable[Exchange]]
+Post = Callable[..., Coroutine[None, None, Exchange]]
 
 
 def pytest_asyncio_loop_factories(

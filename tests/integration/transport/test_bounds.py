@@ -1,6 +1,6 @@
 """Time and bytes are bounded, whatever a receiver does."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 
 import pytest
 
@@ -14,13 +14,12 @@ from posthouse.core.limits import (
 from posthouse.testing.receiver import Answer, Behaviour, Drip, Flood, Hang, Raw, Receiver
 from posthouse.transport.protocol import Exchange, Failure
 
-Post = Callable[..., Awaitable[Exchange]]
+Post = Callable[..., Coroutine[None, None, Exchange]]
 
 TIMEOUT_MS = 200
 SLACK_US = 3_000_000  #: for a machine that is busy; far below what the receivers would take
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
-HUGE = b"HTTP/1.1 %d Scripted\r\nContent-Length: 1000000000000\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ async def test_deadline_outlives_the_alarm_of_an_earlier_exchange(post: Post, re
 @pytest.mark.parametrize(
     "head",
     [
-        HUGE,
+        b"HTTP/1.1 %d Scripted\r\nContent-Length: 1000000000000\r\n\r\n",
         b"HTTP/1.1 %d Scripted\r\n\r\n",
         b"HTTP/1.1 %d Scripted\r\nTransfer-Encoding: chunked\r\n\r\n1000000000\r\n",
     ],
@@ -112,7 +111,6 @@ async def test_body_of_many_small_chunks_comes_whole(post: Post, receiver: Recei
     receiver.play(Raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks, then_close=False))
     exchange = await post(receiver.url)
     assert (exchange.failure, exchange.body) == (None, b"x" * RESPONSE_KEPT_BYTES_MAX)
-    assert (await post(receiver.url)).reused is False, "the receiver never reads again on the first connection"
 
 
 async def test_body_within_the_bound_leaves_the_connection_usable(post: Post, receiver: Receiver) -> None:
@@ -138,8 +136,8 @@ async def test_headers_up_to_the_bound_are_read(post: Post, receiver: Receiver, 
     [
         Raw(_head(RESPONSE_HEADER_BYTES_MAX + 1)),
         Raw(_head(10 * RESPONSE_HEADER_BYTES_MAX)),
-        Flood(b"X-Many: 1\r\n", HEAD),
-        Flood(b"x", b"HTTP/1.1 200 "),
+        Flood(b"X-Many: 1\r\n" * 10, HEAD),
+        Flood(b"r" * KIB, b"HTTP/1.1 200 "),
         Flood(b"v" * KIB, HEAD + b"X-Long: "),
         Flood(b"HTTP/1.1 100 Continue\r\n\r\n"),
         Flood(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n" * 1_000),

@@ -1,13 +1,13 @@
 """Answers that are no HTTP or do not come whole, and connections that break."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 
 import pytest
 
 from posthouse.testing.receiver import Behaviour, Close, Raw, Receiver, Reset
 from posthouse.transport.protocol import Exchange, Failure
 
-Post = Callable[..., Awaitable[Exchange]]
+Post = Callable[..., Coroutine[None, None, Exchange]]
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -1,8 +1,7 @@
 """Names are resolved, checked and dialled as checked; each failure on the way has its class."""
 
-import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 
 import pytest
 
@@ -13,7 +12,7 @@ from posthouse.testing.receiver import Answer, Receiver
 from posthouse.transport.client import AiohttpTransport
 from posthouse.transport.protocol import Exchange, Failure, Request
 
-Post = Callable[..., Awaitable[Exchange]]
+Post = Callable[..., Coroutine[None, None, Exchange]]
 
 SLACK_US = 3_000_000
 
@@ -109,15 +108,14 @@ async def test_all_addresses_refuse(post: Post, names: Names, closed_port: int) 
     assert f"127.0.0.2:{closed_port} or 127.0.0.1:{closed_port}" in exchange.error
 
 
-async def test_ipv6(transport: AiohttpTransport) -> None:
+async def test_ipv6(post: Post) -> None:
     try:
-        server = await asyncio.start_server(lambda _, writer: writer.close(), "::1", 0)
+        async with Receiver(host="::1") as receiver:
+            exchange = await post(receiver.url)
+            assert (exchange.failure, exchange.peer) == (None, f"[::1]:{receiver.port}")
+            assert receiver.requests[0].header("host") == f"[::1]:{receiver.port}"
     except OSError:
         pytest.skip("this machine has no IPv6")
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        exchange = await transport.send(Request(f"http://[::1]:{port}/", {}, b"{}"))
-        assert (exchange.failure, exchange.peer) == (Failure.PROTOCOL, f"[::1]:{port}")
 
 
 @pytest.mark.parametrize(

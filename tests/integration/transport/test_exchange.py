@@ -2,7 +2,7 @@
 
 import gzip
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 
 import pytest
 
@@ -12,7 +12,7 @@ from posthouse.testing.receiver import Answer, EarlyAnswer, Raw, Receiver
 from posthouse.transport.client import AiohttpTransport
 from posthouse.transport.protocol import Exchange, Failure, Request
 
-Post = Callable[..., Awaitable[Exchange]]
+Post = Callable[..., Coroutine[None, None, Exchange]]
 
 
 async def test_request_is_what_the_caller_gave_and_no_more(transport: AiohttpTransport, receiver: Receiver) -> None:

@@ -1,7 +1,7 @@
 """Connections are kept, shared by origin, and never trusted further than they go."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 
 import pytest
 
@@ -10,7 +10,7 @@ from posthouse.testing.receiver import Answer, AnswerThen, Behaviour, Close, Dri
 from posthouse.transport.client import AiohttpTransport
 from posthouse.transport.protocol import Exchange, Failure, Request
 
-Post = Callable[..., Awaitable[Exchange]]
+Post = Callable[..., Coroutine[None, None, Exchange]]
 
 
 async def test_connection_is_used_again(post: Post, receiver: Receiver) -> None:

@@ -1,8 +1,8 @@
 """Servers are verified, always; what is wrong with one is said."""
 
-import datetime
+import datetime as dt
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from posthouse.testing.receiver import Answer, Close, Receiver
 from posthouse.transport.client import AiohttpTransport
 from posthouse.transport.protocol import Exchange, Failure, Request
 
-Post = Callable[..., Awaitable[Exchange]]
+Post = Callable[..., Coroutine[None, None, Exchange]]
 
 
 def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
@@ -68,8 +68,8 @@ async def test_own_authority_is_trusted_only_if_it_is_given(server_tls: ssl.SSLC
 
 
 async def test_expired(post: Post, authority: trustme.CA) -> None:
-    past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-    certificate = authority.issue_cert("127.0.0.1", not_before=past, not_after=past + datetime.timedelta(days=1))
+    past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    certificate = authority.issue_cert("127.0.0.1", not_before=past, not_after=past + dt.timedelta(days=1))
     async with Receiver(tls=server_context(certificate)) as receiver:
         assert_refused_certificate(await post(receiver.url), "certificate has expired")
 
@@ -79,6 +79,7 @@ async def test_self_signed(post: Post, tmp_path: Path) -> None:
         assert_refused_certificate(await post(receiver.url), "self-signed certificate")
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 async def test_old_tls_is_refused(post: Post, server_tls: ssl.SSLContext) -> None:
     server_tls.minimum_version = ssl.TLSVersion.TLSv1
     server_tls.maximum_version = ssl.TLSVersion.TLSv1_1
@@ -140,15 +141,15 @@ def self_signed(folder: Path) -> ssl.SSLContext:
     """A server whose certificate vouches for itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
         .sign(key, hashes.SHA256())
     )

@@ -12,14 +12,15 @@ from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.writer import SLICE_ROWS, Steps, Writer
 
 _CATALOGUE_VERSION: Final = SQL["catalogue_version"]
+_CLAIM_IDENTITY: Final = SQL["claim_identity"]
 _FIND_IDENTITY: Final = SQL["find_identity"]
 _INSERT_EVENT: Final = SQL["insert_event"]
-_INSERT_IDENTITY: Final = SQL["insert_identity"]
 _INSERT_OBLIGATION: Final = SQL["insert_obligation"]
 _INSERT_TENANT: Final = SQL["insert_tenant_if_new"]
 _NOTE_ENVIRONMENT_PERIOD: Final = SQL["note_environment_period"]
 _NOTE_TENANT_PERIOD: Final = SQL["note_tenant_period"]
 
+_Row = tuple[Any, ...]
 _Identity = tuple[str, str, str, str]  # environment, kind, value, tenant
 _Known = tuple[bytes, int, str, int]  # fingerprint, event key, event id, number of deliveries owed
 
@@ -36,39 +37,76 @@ class SqliteIntake:
 
 
 def accept(connection: apsw.Connection, requests: Sequence[AcceptRequest]) -> Steps[list[AcceptResult]]:
-    """Decide about every request, then write what was accepted."""
-    version = value_of(connection, _CATALOGUE_VERSION)
-    plan = _Plan(connection)
-    results: list[AcceptResult] = []
-    for request in requests:
-        if request.catalogue_version != version:
-            results.append(StaleCatalogue(version))
-            continue
-        results.append(plan.add(request))
-        if len(request.events) >= SLICE_ROWS:
-            yield len(request.events)
-    for statement, rows in plan.writes():
-        if len(rows) <= SLICE_ROWS:
-            connection.executemany(statement, rows)
-            yield len(rows)
-            continue
-        for start in range(0, len(rows), SLICE_ROWS):
-            connection.executemany(statement, rows[start : start + SLICE_ROWS])
-            yield SLICE_ROWS
+    """Decide about every request, then write what was accepted.
+
+    Most identities are new. So they are written first and counted: only if one was there already
+    is each of them looked up. The primary key decides either way.
+    """
+    plan = _Plan(connection, look_up=False)
+    results = yield from plan.decide(requests)
+    connection.execute("SAVEPOINT claim")
+    claimed = yield from plan.claim_identities()
+    if not claimed:
+        connection.execute("ROLLBACK TO claim")
+        plan = _Plan(connection, look_up=True)
+        results = yield from plan.decide(requests)
+        claimed = yield from plan.claim_identities()
+        assert claimed, "every identity was looked up in this very transaction"
+    connection.execute("RELEASE claim")
+    yield from plan.write()
     return results
 
 
 class _Plan:
     """The rows that accepted requests will write. A refused request leaves none."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, *, look_up: bool) -> None:
         self._connection = connection
-        self._events: list[tuple[Any, ...]] = []
-        self._obligations: list[tuple[int, int, int, int, int]] = []
-        self._identities: dict[_Identity, _Known] = {}  # of this plan; not in the store yet
-        self._tenants: list[tuple[str, str, str, int]] = []
+        self._look_up = look_up  # whether identities in the store are looked at
+        self._events: list[_Row] = []
+        self._obligations: list[_Row] = []
+        self._identities: dict[_Identity, _Known] = {}
+        self._tenants: list[_Row] = []
 
-    def add(self, request: AcceptRequest) -> AcceptResult:
+    def decide(self, requests: Sequence[AcceptRequest]) -> Steps[list[AcceptResult]]:
+        """What becomes of each request."""
+        version: int = value_of(self._connection, _CATALOGUE_VERSION)
+        results: list[AcceptResult] = []
+        for request in requests:
+            if request.catalogue_version == version:
+                results.append(self._add(request))
+            else:
+                results.append(StaleCatalogue(version))
+            if len(request.events) >= SLICE_ROWS:
+                yield len(request.events)
+        return results
+
+    def claim_identities(self) -> Steps[bool]:
+        """Write the identities. False if one is there already; then the caller rolls back."""
+        if not self._identities:
+            return True
+        before = self._connection.total_changes()
+        yield from self._write(_CLAIM_IDENTITY, [(*i, known[0], known[1]) for i, known in self._identities.items()])
+        return self._connection.total_changes() - before == len(self._identities)
+
+    def write(self) -> Steps[None]:
+        """Write everything else."""
+        # Columns of insert_event: key 0, environment 2, tenant 3.
+        tenant_periods = {(row[2], row[3], row[0] >> PERIOD_BITS) for row in self._events}
+        environment_periods = {(environment, period) for environment, _tenant, period in tenant_periods}
+        yield from self._write(_INSERT_EVENT, self._events)
+        yield from self._write(_INSERT_OBLIGATION, self._obligations)
+        yield from self._write(_NOTE_TENANT_PERIOD, list(tenant_periods))
+        yield from self._write(_NOTE_ENVIRONMENT_PERIOD, list(environment_periods))
+        yield from self._write(_INSERT_TENANT, self._tenants)
+
+    def _write(self, statement: str, rows: list[_Row]) -> Steps[None]:
+        for start in range(0, len(rows), SLICE_ROWS):
+            part = rows[start : start + SLICE_ROWS]
+            self._connection.executemany(statement, part)
+            yield len(part)
+
+    def _add(self, request: AcceptRequest) -> AcceptResult:
         """Take a request in as a whole, or refuse it as a whole."""
         events, obligations = self._events, self._obligations
         events_before, obligations_before = len(events), len(obligations)
@@ -79,62 +117,44 @@ class _Plan:
             event, owed = item.event, item.owed
             if item.identities:
                 repeat = self._repeat(item)
-                if repeat is False:
-                    reused.append(position)
-                    continue
                 if repeat is not None:
-                    accepted.append(repeat)
+                    if isinstance(repeat, Accepted):
+                        accepted.append(repeat)
+                    else:
+                        reused.append(position)
                     continue
                 known = (item.fingerprint, event.key, event.id, len(owed))
                 for kind, value in item.identities:
-                    identity = (event.environment, kind, value, event.tenant)
+                    identity = (event.environment.value, kind, value, event.tenant)
                     self._identities[identity] = known
                     new_identities.append(identity)
             key, at, lane = event.key, event.accepted_at, item.lane
             events.append((*astuple(event), f"[{','.join(map(str, owed))}]"))
             for endpoint_key in owed:
                 obligations.append((key, endpoint_key, lane, at, at))
-            accepted.append(Accepted(key, event.id, len(owed), False))  # noqa: FBT003 - positional for speed
+            accepted.append(Accepted(key, event.id, len(owed), False))  # noqa: FBT003 - by name it takes twice as long
         if reused:
             del events[events_before:], obligations[obligations_before:]
             for identity in new_identities:
                 self._identities.pop(identity, None)
             return IdentityReused(tuple(reused))
         for tenant in request.new_tenants:
-            self._tenants.append((tenant.environment, tenant.id, tenant.name, tenant.created_at))
+            self._tenants.append(astuple(tenant))
         return tuple(accepted)
 
-    def writes(self) -> list[tuple[str, Sequence[tuple[Any, ...]]]]:
-        """Statements with their rows."""
-        identities = [(*identity, known[0], known[1]) for identity, known in self._identities.items()]
-        # Columns of insert_event: key 0, environment 2, tenant 3.
-        tenant_periods = {(row[2], row[3], row[0] >> PERIOD_BITS) for row in self._events}
-        environment_periods = {(environment, period) for environment, _tenant, period in tenant_periods}
-        plan: list[tuple[str, Sequence[tuple[Any, ...]]]] = [
-            (_INSERT_EVENT, self._events),
-            (_INSERT_OBLIGATION, self._obligations),
-            (_INSERT_IDENTITY, identities),
-            (_NOTE_TENANT_PERIOD, list(tenant_periods)),
-            (_NOTE_ENVIRONMENT_PERIOD, list(environment_periods)),
-            (_INSERT_TENANT, self._tenants),
-        ]
-        return [(statement, rows) for statement, rows in plan if rows]
-
-    def _repeat(self, item: NewEvent) -> Accepted | None | bool:
-        """The event that this one repeats, or None; False if an identity stands for something else."""
-        event = item.event
+    def _repeat(self, item: NewEvent) -> Accepted | IdentityReused | None:
+        """The event that the item repeats, or None; a refusal if its identities stand for something else."""
+        environment, tenant = item.event.environment.value, item.event.tenant
         found: _Known | None = None
         for kind, value in item.identities:
-            identity = (event.environment, kind, value, event.tenant)
+            identity = (environment, kind, value, tenant)
             known = self._identities.get(identity)
-            if known is None:
+            if known is None and self._look_up:
                 rows = rows_of(self._connection, _FIND_IDENTITY, identity)
-                if not rows:
-                    continue
-                known = rows[0]
+                known = rows[0] if rows else None
+            if known is None:
+                continue
             if known[0] != item.fingerprint or (found is not None and found[1] != known[1]):
-                return False
+                return IdentityReused(())
             found = known
-        if found is None:
-            return None
-        return Accepted(found[1], found[2], found[3], duplicate=True)
+        return None if found is None else Accepted(found[1], found[2], found[3], duplicate=True)

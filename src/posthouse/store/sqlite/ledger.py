@@ -107,9 +107,7 @@ class SqliteLedger:
 
     async def attempts(self, event_key: int, endpoint_key: int) -> list[Attempt]:
         """All attempts of a delivery, by number; see the protocol."""
-        rows = await self._readers.read(
-            lambda connection: rows_of(connection, _ATTEMPTS, (event_key, endpoint_key))
-        )
+        rows = await self._readers.read(lambda connection: rows_of(connection, _ATTEMPTS, (event_key, endpoint_key)))
         return [_attempt(row) for row in rows]
 
     async def audit(self, environment: Environment, tenant: str | None = None) -> list[Books]:

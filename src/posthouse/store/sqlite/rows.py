@@ -1,5 +1,6 @@
 """Between rows and values: the few conversions that every facet shares."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import apsw
@@ -17,12 +18,15 @@ INTEGER_MAX: Final = (1 << 63) - 1
 EventRow = tuple[int, str, str, str, str, int, bytes, int | None, str | None]
 
 
-def rows_of(connection: apsw.Connection, statement: str, bindings: apsw.Bindings = ()) -> list[Any]:
+Bindings = Sequence[Any] | Mapping[str, Any]
+
+
+def rows_of(connection: apsw.Connection, statement: str, bindings: Bindings = ()) -> list[Any]:
     """All rows of a statement, as tuples of what its columns hold."""
     return connection.execute(statement, bindings).fetchall()
 
 
-def value_of(connection: apsw.Connection, statement: str, bindings: apsw.Bindings = ()) -> Any:
+def value_of(connection: apsw.Connection, statement: str, bindings: Bindings = ()) -> Any:
     """The only column of the only row."""
     return connection.execute(statement, bindings).fetchall()[0][0]
 

@@ -58,7 +58,7 @@ def note_periods(connection: apsw.Connection, deliveries: Iterable[_Row]) -> Non
 def _fenced(connection: apsw.Connection, settlements: Sequence[Settlement]) -> tuple[int, ...]:
     """Positions of those whose slot nobody owns, or not at that epoch."""
     slots = [_slot_of(s.obligation.endpoint_key) for s in settlements]
-    epochs: dict[int, int] = dict(connection.execute(_HELD_EPOCHS, (_encode(list(set(slots))).decode(),)).fetchall())
+    epochs: dict[int, int] = dict(rows_of(connection, _HELD_EPOCHS, (_encode(list(set(slots))).decode(),)))
     return tuple(i for i, (slot, s) in enumerate(zip(slots, settlements, strict=True)) if epochs.get(slot) != s.epoch)
 
 

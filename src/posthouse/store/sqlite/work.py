@@ -1,7 +1,7 @@
 """Open deliveries: finding, re-opening and discarding them. Settling is in ``settling``."""
 
-from collections.abc import Collection, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final
 
 import apsw
 import msgspec
@@ -51,7 +51,8 @@ class SqliteWork:
     async def fetch(self, endpoint_key: int, lane: Lane, *, now: int, limit: int, bytes_max: int) -> Refill:
         """The first due deliveries of a queue; see the protocol."""
         return in_snapshot(
-            self._local, lambda connection: _fetch(connection, endpoint_key, lane, now, limit, bytes_max)
+            self._local,
+            lambda connection: _fetch(connection, endpoint_key, lane, now=now, limit=limit, bytes_max=bytes_max),
         )
 
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:
@@ -71,22 +72,21 @@ class SqliteWork:
         return await self._writer.submit(lambda connection: _discard_some(connection, endpoint_key, reason, now, limit))
 
 
-def _fetch(connection: apsw.Connection, endpoint_key: int, lane: Lane, now: int, limit: int, bytes_max: int) -> Refill:
+def _fetch(
+    connection: apsw.Connection, endpoint_key: int, lane: Lane, *, now: int, limit: int, bytes_max: int
+) -> Refill:
     work: list[Work] = []
     size = 0
     more = False
-    # One row more than asked for tells whether there are more.
-    for event_key, due_at, opened_at, attempts, round_, last_number, *event in connection.execute(
-        _FETCH, (endpoint_key, lane, now, limit + 1)
-    ):
+    rows: Iterable[Any] = connection.execute(_FETCH, (endpoint_key, lane, now, limit + 1))
+    for event_key, due_at, opened_at, attempts, round_, last_number, *event in rows:
         size += len(event[5])
         if len(work) == limit or (work and size > bytes_max):
-            more = True
+            more = True  # one row more than asked for was read, to know this
             break
         obligation = Obligation(event_key, endpoint_key, lane, due_at, opened_at, attempts, round_, last_number)
         work.append(Work(obligation, event_of((event_key, *event))))
-    later = rows_of(connection, _NEXT_DUE_AT, (endpoint_key, lane, now))
-    return Refill(tuple(work), more, later[0][0])
+    return Refill(tuple(work), more, value_of(connection, _NEXT_DUE_AT, (endpoint_key, lane, now)))
 
 
 def _retry(connection: apsw.Connection, event_key: int, endpoint_key: int, now: int) -> Steps[Obligation | None]:
@@ -120,7 +120,7 @@ def _discard(connection: apsw.Connection, event_key: int, endpoint_key: int, rea
 def _discard_some(connection: apsw.Connection, endpoint_key: int, reason: str, now: int, limit: int) -> Steps[int]:
     discarded = 0
     while discarded < limit:
-        rows = connection.execute(_OPEN_OF_ENDPOINT, (endpoint_key, min(SLICE_ROWS, limit - discarded))).fetchall()
+        rows = rows_of(connection, _OPEN_OF_ENDPOINT, (endpoint_key, min(SLICE_ROWS, limit - discarded)))
         if not rows:
             break
         deliveries = [(event_key, endpoint_key) for (event_key,) in rows]

@@ -17,9 +17,10 @@ INSERT INTO environment_periods (environment, period) VALUES (?, ?) ON CONFLICT 
 -- A tenant has an event of this period.
 INSERT INTO tenant_periods (environment, tenant, period) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
 
--- name: insert_identity
--- One identity of an event.
-INSERT INTO identities (environment, kind, value, tenant, fingerprint, event_key) VALUES (?, ?, ?, ?, ?, ?);
+-- name: claim_identity
+-- One identity of an event, unless it stands for something already.
+INSERT INTO identities (environment, kind, value, tenant, fingerprint, event_key) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (environment, kind, value, tenant) DO NOTHING;
 
 -- name: insert_obligation
 -- One delivery that is owed from now on: first round, nothing attempted.
