@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 PACED = Path(__file__).with_name("paced.py")
 LOAD_PART = 0.7  #: of the measured capacity, for latencies
+DRAIN_SECONDS_MAX = 30.0
+DRAIN_STEP_SECONDS = 0.1
 SETTLE_SECONDS = 2.0  #: after the load stopped nothing may be open any more
 
 
@@ -113,7 +115,7 @@ def _measure(scenario: Scenario, cores: tuple[int, int], folder: Path, budget: B
         capacity = sorted(r.delivered_per_second for r in rounds if r.subject == "node")[budget.rounds // 2]
         rate = max(1.0, LOAD_PART * capacity)
         latencies = _latencies(node, scenario, other, rate=rate, port=paced_port, seconds=budget.latency_seconds)
-        books = subjects.books(node)
+        books = _drain(node)
         return Measured(
             scenario=scenario,
             rounds=rounds,
@@ -134,11 +136,11 @@ def _round(
     published = load.publish(core, subject.url, subject.api_key, scenario, seconds=seconds, seed=seed)
     received, cpu = receiver.received() - received, subject.cpu_seconds() - cpu
     taken = time.perf_counter() - started
-    unsettled = None
     # Also what the forwarder still has on its way must have arrived before the next round counts.
     time.sleep(SETTLE_SECONDS)
-    if subject.name == "node":
-        unsettled = subjects.books(subject).unsettled
+    unsettled = subjects.books(subject).unsettled if subject.name == "node" else None
+    if unsettled:
+        _drain(subject)
     return Round(
         subject=subject.name,
         seconds=round(taken, 3),
@@ -148,6 +150,14 @@ def _round(
         published=published,
         unsettled_after_2_s=unsettled,
     )
+
+
+def _drain(node: subjects.Subject) -> subjects.Books:
+    """Wait until the node owes nothing, for a bounded time; its books."""
+    deadline = time.monotonic() + DRAIN_SECONDS_MAX
+    while (found := subjects.books(node)).unsettled and time.monotonic() < deadline:
+        time.sleep(DRAIN_STEP_SECONDS)
+    return found
 
 
 def _tell(scenario: Scenario, number: int, done: Round) -> None:

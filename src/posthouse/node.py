@@ -72,7 +72,7 @@ class Node:
             in_flight_per_endpoint=config.in_flight_per_endpoint,
         )
         self.intake = IntakeBatcher(
-            store.intake, self.engine, self.metrics, crowded=lambda: self.engine.board.is_crowded
+            store.intake, self.engine, self.metrics, room=lambda: self.engine.board.room
         )
         self.metrics.gauge("intake_waiting", lambda: self.intake.waiting)
         self.publisher = Publisher(self.catalogue, self.intake, clock, self.new_key)

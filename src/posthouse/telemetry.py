@@ -249,8 +249,12 @@ _SECRET_TEXT: Final = re.compile(r"\b(whsec_|whsk_|[Bb]earer )[^\s\"',}]+")
 
 
 def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
-    """Hide what must not be in a log: fields by name, and secrets that stand inside a text."""
-    return {key: _redacted(key, value) for key, value in event_dict.items()}
+    """Hide what must not be in a log: fields by name, and secrets that stand inside a text.
+
+    Every line begins with when, how bad and what.
+    """
+    first = {key: event_dict[key] for key in ("timestamp", "level", "event") if key in event_dict}
+    return {key: _redacted(key, value) for key, value in {**first, **event_dict}.items()}
 
 
 def _redacted(key: str, value: object) -> object:

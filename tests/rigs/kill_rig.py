@@ -26,8 +26,8 @@ ENDPOINTS = {"/all": ["*"], "/a": ["rig.a"], "/b": ["rig.b", "rig.c"]}
 TYPES = ("rig.a", "rig.b", "rig.c")
 DELIVERIES_PER_EVENT = 2
 
-LIFE_SECONDS_MAX = 1.5  #: a node lives at most so long before it is killed
-LAST_SECONDS = 1.0  #: load after the last restart
+LIFE_SECONDS_MAX = 2.5  #: a node lives at most so long before it is killed; its leases are renewed after 2 s
+LAST_SECONDS = 4.5  #: load after the last restart: over two renewals of the leases, without a kill
 SETTLE_SECONDS_MAX = 60.0
 UNSETTLED_SECONDS_MAX = 0.5  #: an outcome is durable so soon after it is known, also on a busy machine
 

@@ -1,7 +1,7 @@
 """Problem documents (RFC 9457): how every refusal looks."""
 
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from starlette.types import Send
@@ -33,7 +33,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: str
     hint: str
     instance: str
-    errors: tuple[dict[str, object], ...] = ()
+    errors: tuple[dict[str, Any], ...] = ()
 
 
 def problem_of(error: PosthouseError, instance: str) -> Problem:

@@ -165,7 +165,7 @@ class KeyBody(Body):
 class TenantBody(Body):
     """A new tenant."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"id": "acme", "name": "Acme Inc."}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"id": "globex", "name": "Globex Corporation"}]})
 
     id: str
     name: str | None = Field(default=None, description="Like the id if there is none.")

@@ -1,7 +1,6 @@
 """``posthouse demo``: watch a node lose its process and not one event."""
 
 import contextlib
-import os
 import shutil
 import sys
 import tempfile
@@ -125,12 +124,13 @@ def _document(story: "Story", reckoning: "Reckoning") -> dict[str, Any]:
 
 def _invitation(story: "Story") -> list[str]:
     """Where everything is, and what to try."""
-    data = os.path.relpath(story.node.data) if story.node.data.is_relative_to(Path.cwd()) else str(story.node.data)
-    url = story.node.url
+    data, url = story.node.data, story.node.url
     return [
         "",
-        f"The node still runs at {url}, the key to it is in {data}/api_key, its log is {story.node.log}.",
-        *(f"  receiver {name:<8} {target}" for name, target in story.receivers.urls.items()),
+        f"The node still runs at {url}.",
+        f"  its API key        {data}/api_key",
+        f"  its log            {story.node.log}",
+        *(f"  receiver {name:<8}  {target}" for name, target in story.receivers.urls.items()),
         "Try:",
         f"  posthouse deliveries list --data {data}",
         f'  curl -s {url}/v1/events -H "Authorization: Bearer $(cat {data}/api_key)" \\',

@@ -50,8 +50,8 @@ def time_of(key: int) -> int:
 
 
 def first_key_at(time_ms: int) -> int:
-    """The smallest key that can have been made at ``time_ms``; 0 for times before the epoch."""
-    return max(0, time_ms - EPOCH_MS) << _SHIFT
+    """The smallest key that can have been made at ``time_ms``; 0 before the epoch, KEY_MAX when keys have run out."""
+    return min(KEY_MAX, max(0, time_ms - EPOCH_MS) << _SHIFT)
 
 
 def encode_key(key: int) -> str:

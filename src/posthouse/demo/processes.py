@@ -8,8 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Final, Self, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 import msgspec
 
@@ -19,6 +18,8 @@ from posthouse.sdk.client import Client, Problem, Unreachable
 
 T = TypeVar("T")
 
+#: Runs a module. Without -P a file in the current directory could stand in for one of Python's own.
+PYTHON: Final = (sys.executable, "-P", "-m")
 START_SECONDS_MAX: Final = 30.0
 STOP_SECONDS_MAX: Final = 40.0  #: a little more than a node's drain
 POLL_SECONDS: Final = 0.05
@@ -58,7 +59,7 @@ class Node:
 
     def start(self) -> None:
         """Start it and return once it is ready. The second time it gets the port that it had."""
-        command = [sys.executable, "-m", "posthouse", "serve", "--data", str(self.data), "--port", str(self._port)]
+        command = [*PYTHON, "posthouse", "serve", "--data", str(self.data), "--port", str(self._port)]
         command += ["--allow-network", "127.0.0.0/8", "--log-format", "json"]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("POSTHOUSE_")}
         with self.log.open("ab") as log:
@@ -115,35 +116,29 @@ class Node:
 
 
 class Receivers:
-    """The receivers' process. A context manager: leaving it ends the process."""
+    """The receivers' process."""
 
     def __init__(self, specs: Sequence[ReceiverSpec], seed: int) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "posthouse.demo.receivers"],
+        self._process = subprocess.Popen(  # noqa: S603 - this program itself
+            [*PYTHON, "posthouse.demo.receivers"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
+        try:
+            ports = self._ask(Command("open", list(specs), seed), dict[str, int])
+        except BaseException:
+            self.stop()
+            raise
         #: Receiver → the URL to deliver to.
-        self.urls = {
-            name: f"http://127.0.0.1:{port}/hook"
-            for name, port in self._ask(Command("open", list(specs), seed), dict[str, int]).items()
-        }
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        self.urls = {name: f"http://127.0.0.1:{port}/hook" for name, port in ports.items()}
 
     def recover(self) -> None:
         """Let the hanging one answer again."""
         self._ask(Command("recover"), type(None))
 
     def killed(self) -> None:
-        """Tell them that the node was killed just now."""
+        """Tell them that whatever comes from now on is sent by another process of the node."""
         self._ask(Command("killed"), type(None))
 
     def tallies(self) -> dict[str, Tally]:
@@ -171,12 +166,9 @@ class Receivers:
         try:
             to.write(msgspec.json.encode(command) + b"\n")
             to.flush()
-            line = fro.readline()
-        except OSError as error:
+            return msgspec.json.decode(fro.readline(), type=kind)
+        except (OSError, msgspec.DecodeError) as error:
             raise DemoFailed("The receivers' process is gone.") from error
-        if not line:
-            raise DemoFailed("The receivers' process is gone.")
-        return msgspec.json.decode(line, type=kind)
 
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
         assert self._process.stdin is not None

@@ -18,6 +18,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from posthouse.demo.board import Behaviour, Tally
 
 FAILING_SHARE: Final = 0.3
+POLL_SECONDS: Final = 0.05  #: after which a server notices that it is to end
 BODY_BYTES_MAX: Final = 2 << 20
 
 
@@ -80,7 +81,7 @@ class Receiver:
         self._recovered.set()
 
     def killed(self) -> None:
-        """The node was killed just now."""
+        """Whatever comes from now on is sent by another process of the node."""
         with self._lock:
             self._life += 1
 
@@ -198,10 +199,15 @@ def main() -> None:
     receivers = [Receiver(spec, first.seed) for spec in first.receivers]
     servers = [_Server(receiver) for receiver in receivers]
     for server in servers:
-        threading.Thread(target=server.serve_forever, name=server.receiver.name, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, args=(POLL_SECONDS,), name=server.receiver.name, daemon=True
+        ).start()
     _write({server.receiver.name: server.server_port for server in servers})
     for line in sys.stdin.buffer:
         _write(answer(receivers, decode(line)))
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 def _write(value: object) -> None:

@@ -91,7 +91,10 @@ class Story:
         self.receivers.recover()
         board.say("the hanging receiver answers again")
         self._until(lambda: publisher.is_done)
-        board.say(f"all {publisher.total:,} events have their 202; waiting until nothing is owed any more")
+        board.say(
+            f"all {publisher.total:,} events have their 202 ({publisher.unanswered} had no answer at first, "
+            f"{publisher.repeated} of those were stored all the same)"
+        )
         self._until(self._settled, seconds_max=SETTLE_SECONDS_MAX)
         return self._reckon(publisher)
 
@@ -121,12 +124,13 @@ class Story:
         board = self.board
         pid = self.node.pid
         self.node.kill()
-        self.receivers.killed()
         board.node_up = False
         promised = len(publisher.promised)
         self._clock()
         board.say(f"SIGKILL to the node (process {pid}) after {promised:,} acknowledged events")
         self._pass(DOWN_SECONDS)
+        # Only now: what the dead node had sent still reached the receivers, and belongs to its life.
+        self.receivers.killed()
         began = time.monotonic()
         self._start_node("node is back on the same directory (process {pid})")
         board.say(f"ready {time.monotonic() - began:.1f} s after its start; unanswered events are published again")

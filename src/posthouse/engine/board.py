@@ -15,7 +15,7 @@ from posthouse.gateway.catalogue import Catalogue
 from posthouse.store.protocol import Work
 
 DESKS_MAX: Final = 10_000  #: above this, desks of idle endpoints are forgotten
-CROWDED_ABOVE: Final = 128  #: live deliveries that only wait for this node, above which accepting paces itself
+BRISK_MAX: Final = 128  #: live deliveries that only wait for this node, above which accepting paces itself
 
 
 class Board:
@@ -88,9 +88,9 @@ class Board:
         return self.bytes >= WINDOWS_BYTES_MAX
 
     @property
-    def is_crowded(self) -> bool:
-        """Whether much live work waits for nothing but this node."""
-        return self._brisk > CROWDED_ABOVE
+    def room(self) -> int:
+        """How many live deliveries more may wait for nothing but this node before accepting paces itself."""
+        return BRISK_MAX - self._brisk
 
     def offer(self, window: Window, work: Work) -> bool:
         """Buffer ``work`` if its turn is now: nothing older waits in the store, and there is room."""

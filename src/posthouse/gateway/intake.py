@@ -1,12 +1,14 @@
 """The intake batcher: what many callers send in one turn of the loop goes to the store together.
 
 The store groups further (one commit for everything that is pending). An answer leaves only after
-that commit. The batcher also paces: while the engine has more runnable work than it can send, a
-batch is held for a moment, so that a publisher that waits for its answers meets the rate at which
-deliveries leave. Nothing is refused for it, and nothing is held longer than ``PACE_MS_MAX``.
+that commit. The batcher also paces: while the engine has more runnable work than it can send,
+requests are held for a moment, in their order, so that a publisher that waits for its answers meets
+the rate at which deliveries leave. Nothing is refused for it, and no request is held longer than
+``PACE_MS_MAX`` and ``PACE_EVENT_MS`` for each of its events: a flood is taken in all the same.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -17,21 +19,32 @@ from posthouse.gateway.hints import Hints
 from posthouse.store.protocol import Accepted, AcceptRequest, AcceptResult, Intake, Work
 from posthouse.telemetry import Metrics
 
-PACE_MS_MAX: Final = 50  #: a batch is held at most this long for the engine to catch up
-PACE_STEP_MS: Final = 2
+PACE_MS_MAX: Final = 50  #: a request is held at most this long for the engine to catch up
+PACE_EVENT_MS: Final = 2  #: and for this long more for each of its events
+PACE_STEP_MS: Final = 2  #: how often a held request is looked at again
 
-_Waiting = tuple[AcceptRequest, "asyncio.Future[AcceptResult]"]
+
+class _Waiting:
+    """A request, who waits for its answer, and until when it may be held."""
+
+    __slots__ = ("future", "hold_until", "request")
+
+    def __init__(self, request: AcceptRequest, future: "asyncio.Future[AcceptResult]", hold_until: float) -> None:
+        self.request = request
+        self.future = future
+        self.hold_until = hold_until
 
 
 class IntakeBatcher:
     """Collects accept requests, hands them to the store, tells the engine, answers the callers."""
 
-    def __init__(self, store: Intake, hints: Hints, metrics: Metrics, *, crowded: Callable[[], bool]) -> None:
+    def __init__(self, store: Intake, hints: Hints, metrics: Metrics, *, room: Callable[[], int]) -> None:
+        """``room`` tells how many live deliveries more the engine can take before work piles up in it."""
         self._store = store
         self._hints = hints
         self._metrics = metrics
-        self._crowded = crowded
-        self._pending: list[_Waiting] = []
+        self._room = room
+        self._pending: deque[_Waiting] = deque()
         self._flush_due = False
         self._flushes: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -46,11 +59,12 @@ class IntakeBatcher:
             raise Overloaded("Too many events wait for their commit.", retry_after_s=1)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[AcceptResult] = loop.create_future()
-        self._pending.append((request, future))
-        self.waiting += len(request.events)
+        events = len(request.events)
+        self._pending.append(_Waiting(request, future, loop.time() + (PACE_MS_MAX + PACE_EVENT_MS * events) / 1000))
+        self.waiting += events
         if not self._flush_due:
             self._flush_due = True
-            loop.call_soon(self._flush, loop.time() + PACE_MS_MAX / 1000)
+            loop.call_soon(self._flush)
         return await future
 
     async def close(self) -> None:
@@ -62,19 +76,28 @@ class IntakeBatcher:
             else:
                 await asyncio.sleep(0)
 
-    def _flush(self, pace_until: float) -> None:
+    def _flush(self) -> None:
+        """Send on what there is room for, what was held long enough, and at the end everything."""
         loop = asyncio.get_running_loop()
-        if self._crowded() and not self._closed and loop.time() < pace_until:
-            loop.call_later(PACE_STEP_MS / 1000, self._flush, pace_until)
-            return
-        self._flush_due = False
-        batch, self._pending = self._pending, []
-        task = loop.create_task(self._accept(batch))
-        self._flushes.add(task)
-        task.add_done_callback(self._flushes.discard)
+        now = loop.time()
+        room = self._room()
+        batch: list[_Waiting] = []
+        while self._pending:
+            first = self._pending[0]
+            if room <= 0 and first.hold_until > now and not self._closed:
+                break
+            room -= len(first.request.events)
+            batch.append(self._pending.popleft())
+        self._flush_due = bool(self._pending)
+        if self._flush_due:
+            loop.call_later(PACE_STEP_MS / 1000, self._flush)
+        if batch:
+            task = loop.create_task(self._accept(batch))
+            self._flushes.add(task)
+            task.add_done_callback(self._flushes.discard)
 
     async def _accept(self, batch: list[_Waiting]) -> None:
-        requests = [request for request, _ in batch]
+        requests = [waiting.request for waiting in batch]
         try:
             results = await self._store.accept(requests)
         except PosthouseError as error:
@@ -89,9 +112,9 @@ class IntakeBatcher:
             self.waiting -= sum(len(request.events) for request in requests)
         self._hints.accepted(born_claimed(requests, results))
         self._count(results)
-        for (_, future), result in zip(batch, results, strict=True):
-            if not future.done():
-                future.set_result(result)
+        for waiting, result in zip(batch, results, strict=True):
+            if not waiting.future.done():
+                waiting.future.set_result(result)
 
     def _count(self, results: Sequence[AcceptResult]) -> None:
         metrics = self._metrics
@@ -106,9 +129,9 @@ class IntakeBatcher:
 
     @staticmethod
     def _answer_all(batch: list[_Waiting], error: PosthouseError) -> None:
-        for _, future in batch:
-            if not future.done():
-                future.set_exception(error)
+        for waiting in batch:
+            if not waiting.future.done():
+                waiting.future.set_exception(error)
 
 
 def born_claimed(requests: Sequence[AcceptRequest], results: Sequence[AcceptResult]) -> list[Work]:

@@ -20,6 +20,7 @@ from posthouse.api.application import create_app
 from posthouse.api.health import Readiness
 from posthouse.api.use_cases import UseCases
 from posthouse.core.address import AddressPolicy
+from posthouse.core.limits import INTAKE_WAITING_MAX
 from posthouse.core.model import Endpoint, Environment, Lane, Scope
 from posthouse.core.ports import Clock
 from posthouse.gateway.books import Books
@@ -113,7 +114,7 @@ class QuietHouse:
         self.new_key = KeySource(clock, node=_NODE, floor=key_floor)
         self.catalogue = Catalogue(store.catalogue)
         metrics = Metrics()
-        self.intake = IntakeBatcher(store.intake, self.hints, metrics, crowded=lambda: False)
+        self.intake = IntakeBatcher(store.intake, self.hints, metrics, room=lambda: INTAKE_WAITING_MAX)
         tenants = Tenants(store.catalogue, self.catalogue, clock)
         self.endpoints = Endpoints(
             store,

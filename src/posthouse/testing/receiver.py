@@ -51,6 +51,8 @@ class Connection:
 
     async def send(self, data: bytes) -> None:
         """Write; returns when the socket took most of it. Raises ConnectionError if the other side is gone."""
+        if self._writer.is_closing():
+            raise ConnectionResetError("the other side is gone")
         self._writer.write(data)
         await self._writer.drain()
 

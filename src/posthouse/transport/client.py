@@ -130,20 +130,21 @@ class AiohttpTransport:
         except BaseException:
             link.abort()
             raise
-        self._pool.give_back(link)
         status = head.code
         success = is_success(status)
-        return Exchange(
+        exchange = Exchange(
             failure=None if success else Failure.STATUS,
             timings=self._timings(link, started, reused=reused),
             status=status,
             error=None if success else status_line(status),
             headers=_kept_headers(head),
-            body=link.body[:RESPONSE_KEPT_BYTES_MAX],
+            body=link.body,
             peer=link.peer,
             reused=reused,
             retry_after=_retry_after(head),
         )
+        self._pool.give_back(link)
+        return exchange
 
     def _broken(self, link: Link, error: Exception, request: Request, started: float, *, reused: bool) -> Exchange:
         """What came of an exchange that did not end well; keeps as much of the answer as came."""
@@ -158,7 +159,7 @@ class AiohttpTransport:
             status=status,
             error=failed.error,
             headers=() if head is None else _kept_headers(head),
-            body=link.body[:RESPONSE_KEPT_BYTES_MAX],
+            body=link.body,
             peer=link.peer,
             reused=reused,
             retry_after=None if head is None else _retry_after(head),

@@ -11,7 +11,7 @@ import aiohappyeyeballs
 
 from posthouse.core.address import AddressPolicy
 from posthouse.core.errors import ConfigurationError
-from posthouse.core.limits import ADDRESSES_DIALLED_MAX
+from posthouse.core.limits import ADDRESSES_DIALLED_MAX, CONNECT_TIMEOUT_MS_MAX
 from posthouse.core.ports import Clock
 from posthouse.core.url import Target
 from posthouse.transport import outcome
@@ -21,6 +21,8 @@ from posthouse.transport.resolver import Resolve
 
 #: RFC 8305: the next address is tried as well when one has not answered for so long.
 _NEXT_ADDRESS_SECONDS: Final = 0.25
+#: The event loop's own limit comes after that of any request; without one it would hold on to what was given up.
+_HANDSHAKE_SECONDS: Final = CONNECT_TIMEOUT_MS_MAX / 1_000 + 1
 
 
 def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
@@ -179,7 +181,11 @@ class Dialer:
         started = self._clock.monotonic()
         try:
             await asyncio.get_running_loop().create_connection(
-                lambda: link, sock=sock, ssl=self._context, server_hostname=target.host
+                lambda: link,
+                sock=sock,
+                ssl=self._context,
+                server_hostname=target.host,
+                ssl_handshake_timeout=_HANDSHAKE_SECONDS,
             )
         except Exception as error:
             raise outcome.handshake_failed(target.host, link.peer, error) from error

@@ -14,7 +14,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 
-from posthouse.core.limits import RESPONSE_HEADER_BYTES_MAX, RESPONSE_READ_BYTES_MAX
+from posthouse.core.limits import RESPONSE_HEADER_BYTES_MAX, RESPONSE_KEPT_BYTES_MAX, RESPONSE_READ_BYTES_MAX
 from posthouse.core.ports import Clock
 from posthouse.transport.outcome import DeadlinePassed, Disconnected, HeadTooLarge
 
@@ -47,14 +47,13 @@ class Link(ResponseHandler):
         self.dns_us: int | None = None
         self.connect_us: int | None = None
         self.tls_us: int | None = None
-        self.exchanges = 0  #: begun on this connection
         self.opened_at = clock.monotonic()
         self.on_lost: Callable[[Link], None] | None = None  #: called once, when the connection is gone
         # The current or latest exchange:
         self.sent_at = 0.0  #: when the request was given to the connection
         self.first_byte_at: float | None = None
         self.head: RawResponseMessage | None = None  #: of the final answer
-        self.body = b""  #: as far as it was read
+        self.body = b""  #: its first ``RESPONSE_KEPT_BYTES_MAX`` bytes, as far as they came
         self.truncated = False  #: the body goes on beyond the bound; the rest was not read
         self._monotonic = clock.monotonic
         self._busy = False
@@ -77,12 +76,10 @@ class Link(ResponseHandler):
             HeadTooLarge: the head of the answer is beyond the bound.
             Exception: whatever the connection or the parser has to say.
         """
+        self.rest()
         transport = self.transport
         if transport is None or transport.is_closing():
             raise Disconnected
-        self.exchanges += 1
-        self.first_byte_at = self.head = self._stream = None
-        self.body = b""
         self._room = RESPONSE_HEADER_BYTES_MAX
         self._busy = True
         self.set_response_params(
@@ -99,12 +96,17 @@ class Link(ResponseHandler):
         try:
             head, stream = await self.read()
             if stream.is_eof():
-                self.body = stream.read_nowait()
+                self.body = stream.read_nowait()[:RESPONSE_KEPT_BYTES_MAX]
             else:
                 await self._collect(stream)
         finally:
             self._busy = False
         return head
+
+    def rest(self) -> None:
+        """Forget the latest exchange, so that an idle connection holds no answer in memory."""
+        self.first_byte_at = self.head = self._stream = None
+        self.body = b""
 
     def is_reusable(self) -> bool:
         """Whether another request may be sent: the answer was read whole, and the request was taken whole."""
@@ -177,12 +179,11 @@ class Link(ResponseHandler):
             self.on_lost(self)
 
     async def _collect(self, stream: StreamReader) -> None:
-        parts: list[bytes] = []
-        try:
-            while not stream.at_eof():
-                parts.append(await stream.readany())
-        finally:
-            self.body = b"".join(parts)
+        """Read the body to its end; keep its start."""
+        while not stream.at_eof():
+            part = await stream.readany()
+            if len(self.body) < RESPONSE_KEPT_BYTES_MAX:
+                self.body = (self.body + part)[:RESPONSE_KEPT_BYTES_MAX]
 
     def _overflow(self) -> None:
         """More came than may be read."""

@@ -89,19 +89,17 @@ def lookup_timed_out(host: str, limit_ms: int) -> Failed:
 def blocked(host: str, refused: Sequence[tuple[str, str]]) -> Failed:
     """None of the addresses may be called; ``refused`` holds each with the name of the rule."""
     listed = ", ".join(f"{address} ({rule})" for address, rule in refused)
-    leads = f"{host} is" if refused and refused[0][0] == host else f"{host} leads to"
-    return Failed(
-        Failure.BLOCKED_ADDRESS, f"{leads} {listed}, which must not be called; --allow-network can allow a network."
-    )
+    who = listed if refused[0][0] == host else f"{host} leads to {listed}, which"
+    return Failed(Failure.BLOCKED_ADDRESS, f"{who} must not be called; --allow-network can allow a network.")
 
 
 def connect_failed(dialled: Sequence[str], refused: Sequence[tuple[str, str]], error: BaseException) -> Failed:
     """No TCP connection to any of the ``dialled`` addresses; ``refused`` ones were left out."""
     where = " or ".join(dialled)
-    left_out = f" ({len(refused)} blocked addresses left out)" if refused else ""
-    if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT:
-        return Failed(Failure.CONNECT_TIMEOUT, f"No connection to {where}{left_out}: the network gave up waiting.")
-    return Failed(Failure.REFUSED, f"No connection to {where}{left_out}: {_reason(error)}.")
+    left_out = f" (blocked and left out: {', '.join(address for address, _ in refused)})" if refused else ""
+    timed_out = isinstance(error, OSError) and error.errno == errno.ETIMEDOUT
+    failure = Failure.CONNECT_TIMEOUT if timed_out else Failure.REFUSED
+    return Failed(failure, f"No connection to {where}{left_out}: {_reason(error)}.")
 
 
 def connect_timed_out(dialled: Sequence[str], limit_ms: int) -> Failed:
@@ -117,9 +115,10 @@ def handshake_timed_out(peer: str, limit_ms: int) -> Failed:
 def handshake_failed(host: str, peer: str, error: BaseException) -> Failed:
     """The TLS handshake failed, or the certificate is not valid for the name."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Failed(Failure.TLS, f"The certificate of {host} ({peer}) is not valid: {error.verify_message}")
+        reason = error.verify_message.rstrip(".")
+        return Failed(Failure.TLS, f"The certificate of {host} ({peer}) is not valid: {reason}.")
     if isinstance(error, ssl.SSLError):
-        if error.reason in _NO_TLS:
+        if getattr(error, "reason", None) in _NO_TLS:
             return Failed(Failure.TLS, f"{peer} does not speak TLS; the URL may have to start with http://.")
         return Failed(Failure.TLS, f"The TLS handshake with {host} ({peer}) failed: {_tls_reason(error)}.")
     return Failed(Failure.TLS, f"The connection to {peer} broke during the TLS handshake.")
@@ -189,7 +188,7 @@ def _syntax(error: HttpProcessingError) -> str:
 
 
 def _tls_reason(error: ssl.SSLError) -> str:
-    return (error.reason or "unknown reason").replace("_", " ").lower()
+    return (getattr(error, "reason", None) or "no reason was given").replace("_", " ").lower()
 
 
 def _reason(error: BaseException) -> str:

@@ -75,6 +75,7 @@ class Pool:
         if self._closed or not link.is_reusable() or now - link.opened_at > CONNECTION_SECONDS_MAX:
             link.abort()
             return
+        link.rest()
         links = self._idle.get(link.origin)
         if links is None:
             self._idle[link.origin] = [link]

@@ -15,7 +15,7 @@ class Failure(StrEnum):
     TLS = "tls"  #: the handshake failed or the certificate is not valid for the name
     READ_TIMEOUT = "read_timeout"  #: connected, but the whole exchange did not end in time
     PROTOCOL = "protocol"  #: the answer is not HTTP, or the connection broke in the middle
-    TOO_LARGE = "too_large"  #: headers or body beyond the bounds
+    TOO_LARGE = "too_large"  #: the headers are beyond the bound; of a body beyond it the rest is not read
     BLOCKED_ADDRESS = "blocked_address"  #: the address must not be called
     STATUS = "status"  #: an answer came, and it is not 2xx
 
@@ -31,17 +31,21 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
-    """Microseconds per phase; None for a phase that did not take place."""
+    """Microseconds per phase, also of one that failed; None for a phase that did not take place."""
 
     total_us: int
     dns_us: int | None = None
     connect_us: int | None = None
     tls_us: int | None = None
-    first_byte_us: int | None = None
+    first_byte_us: int | None = None  #: from the request being written to the first byte of an answer
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What came of one request. ``failure`` is None exactly when the answer was 2xx."""
+    """What came of one request.
+
+    ``failure`` is None exactly when a 2xx answer came whole, or as far as its body is read at all. An answer that is
+    not 2xx is a ``status`` failure even if its body broke off. ``error`` is None exactly when ``failure`` is.
+    """
 
     failure: Failure | None
     timings: Timings

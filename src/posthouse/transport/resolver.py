@@ -33,6 +33,10 @@ class TooManyLookups(OSError):
     """Too many names are being looked up."""
 
 
+class ResolverClosed(OSError):
+    """The look-up was given up because the node stops."""
+
+
 def _ask_system(host: str) -> tuple[str, ...]:
     """The addresses that the operating system knows, in the order of RFC 6724. Blocks."""
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -69,7 +73,13 @@ class SystemResolver:
             asked = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, host)
             self._asked[host] = asked
             asked.add_done_callback(partial(self._on_answer, host))
-        return await asyncio.shield(asked)
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if asked.cancelled() and task is not None and not task.cancelling():
+                raise ResolverClosed("the resolver was closed") from None
+            raise
 
     def close(self) -> None:
         """Give up all look-ups. Idempotent."""

@@ -94,7 +94,7 @@ async def test_an_unknown_tenant_is_made_on_the_way(client: httpx2.AsyncClient) 
         ({"events": ["*"] * 101}, "events", "count"),
         ({"events": [1]}, "events[0]", "string_type"),
         ({"active": "yes"}, "active", "bool_type"),
-        ({"tenant": " "}, "tenant", "invalid"),
+        ({"tenant": " "}, "tenant", "tenant_id"),
         ({"description": "\x07"}, "description", "description"),
         ({"secret": "hunter2"}, "secret", "secret"),
         ({"secret": "whsec_AAAA"}, "secret", "secret"),

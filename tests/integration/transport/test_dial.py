@@ -171,7 +171,7 @@ async def test_left_out_addresses_are_named_when_the_others_fail(post: Post, nam
     exchange = await post(f"http://mixed.example:{closed_port}/")
     assert exchange.failure is Failure.REFUSED
     assert exchange.error is not None
-    assert "1 blocked address" in exchange.error
+    assert "(blocked and left out: 10.0.0.1)" in exchange.error
 
 
 async def test_name_that_changes_its_answer_is_checked_at_every_dial(names: Names) -> None:

@@ -100,11 +100,11 @@ async def test_server_that_wants_a_certificate(post: Post, server_tls: ssl.SSLCo
 
 
 async def test_plain_port(post: Post, receiver: Receiver) -> None:
-    """A port that answers a handshake with an error page does not speak TLS."""
     port = receiver.port
-    exchange = await post(f"https://127.0.0.1:{port}/", connect_timeout_ms=500)
+    exchange = await post(f"https://127.0.0.1:{port}/", connect_timeout_ms=150)
     assert exchange.failure in {Failure.TLS, Failure.CONNECT_TIMEOUT}
     assert not receiver.requests
+    await receiver.hung_up()
 
 
 async def test_handshake_that_hangs(post: Post) -> None:

@@ -79,10 +79,10 @@ def test_picture() -> None:
         reused=True,
         timings={"total_us": 50_000},
     )
+    bar = "····░░░░▒▒▒▒▒▒▒▒▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓████"
     assert drawn(delivery(first, second)) == [
         "1  08:30:00.000  status 503             100 ms  127.0.0.1:9001",
-        "   ····░░░░▒▒▒▒▒▒▒▒▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓▓████"
-        "  dns 10 ms, connect 10 ms, tls 20 ms, first byte 50 ms, rest 10 ms",
+        "   " + bar + "  dns 10 ms, connect 10 ms, tls 20 ms, first byte 50 ms, rest 10 ms",
         "   │ 16 s later",
         "2  08:30:15.600  read timeout            50 ms  127.0.0.1:9001 (kept alive)  No answer within 50 ms.",
         "   ████████████████████  rest 50 ms",
@@ -115,8 +115,13 @@ def test_long_histories_are_cut_in_the_middle() -> None:
             "delivered at 2026-11-22 08:30:01Z.",
         ),
         (
-            {"status": "exhausted", "settled_at": "2026-11-22T08:30:01Z", "waits_for": None, "reason": "attempts_spent"},
-            "exhausted at 2026-11-22 08:30:01Z, because: attempts_spent.",
+            {
+                "status": "exhausted",
+                "settled_at": "2026-11-22T08:30:01Z",
+                "waits_for": None,
+                "reason": "attempts_spent",
+            },
+            "exhausted at 2026-11-22 08:30:01Z, because: spent.",
         ),
         (
             {"waits_for": {"code": "endpoint_paused", "message": "Its endpoint is paused."}},

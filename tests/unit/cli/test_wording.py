@@ -43,7 +43,8 @@ def test_milliseconds(value: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0, "0 B"), (1_023, "1023 B"), (1_024, "1.0 KiB"), (18_140_000, "17.3 MiB"), (3 << 30, "3.0 GiB")]
+    ("value", "text"),
+    [(0, "0 B"), (1_024, "1.0 KiB"), (18_140_000, "17.3 MiB"), (3 << 30, "3.0 GiB")],
 )
 def test_bytes(value: int, text: str) -> None:
     assert byte_count(value) == text

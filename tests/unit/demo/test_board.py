@@ -1,8 +1,11 @@
 """The demo's board and its reckoning."""
 
+import io
+import sys
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from posthouse.cli.demo_view import PlainView, drawing, numbers, reckoning_lines
 from posthouse.core.routing import validate_event_type
@@ -76,8 +79,6 @@ def test_board_takes_over_the_books() -> None:
 
 
 def test_lines_are_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    import sys
-
     made = board()
     view = PlainView(sys.stdout)
     view.show(made)
@@ -90,11 +91,9 @@ def test_lines_are_said_once(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_board_can_be_drawn() -> None:
-    from rich.console import Console
-
     made = board()
     made.now_s = 3.0
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(width=120, file=io.StringIO(), record=True)
     console.print(drawing(made))
     text = console.export_text()
     assert "node DOWN" in text

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from posthouse.core.limits import WINDOW_ITEMS_MAX
 from posthouse.core.model import Endpoint, EndpointState, Environment, Event, Lane, Obligation
-from posthouse.engine.board import CROWDED_ABOVE, Board
+from posthouse.engine.board import BRISK_MAX, Board
 from posthouse.engine.windows import Window
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.store.protocol import Work
@@ -144,9 +144,9 @@ def test_only_work_that_waits_for_this_node_makes_it_crowded(*, brisk: bool, cro
     on.offer(live, work(10_000))
     send_all(on, 1)
     on.land(live.desk, 10_000, brisk=brisk)
-    for key in range(CROWDED_ABOVE + 1):
+    for key in range(BRISK_MAX + 1):
         on.offer(live, work(key))
-    assert on.is_crowded is crowded
+    assert (on.room < 0) is crowded
 
 
 @given(seed=st.integers(0, 2**32), steps=st.integers(1, 200))

@@ -97,7 +97,7 @@ async def publisher(shelf: Shelf) -> Publisher:
     catalogue = Catalogue(shelf)
     await catalogue.refresh()
     keys = iter(range(1_000, 1_000_000))
-    batcher = IntakeBatcher(shelf, shelf, Metrics(), crowded=lambda: False)
+    batcher = IntakeBatcher(shelf, shelf, Metrics(), room=lambda: 1_000)
     return Publisher(catalogue, batcher, FixedClock(), lambda: next(keys))
 
 
@@ -240,19 +240,25 @@ async def test_an_unknown_outcome_is_never_called_success(publisher: Publisher, 
 async def test_accepting_paces_itself_while_the_engine_is_crowded_but_not_for_ever(shelf: Shelf) -> None:
     looks: list[int] = []
 
-    def crowded() -> bool:
+    def room() -> int:
         looks.append(1)
-        return True
+        return 0
 
-    await Catalogue(shelf).refresh()
-    batcher = IntakeBatcher(shelf, shelf, Metrics(), crowded=crowded)
+    batcher = IntakeBatcher(shelf, shelf, Metrics(), room=room)
     await batcher.submit(AcceptRequest((), 1))
     assert len(looks) > 1
     assert len(shelf.batches) == 1
 
 
+async def test_held_requests_go_in_their_order_as_room_appears(shelf: Shelf, publisher: Publisher) -> None:
+    rooms = [1, 0, 2, 1_000]
+    publisher._intake = IntakeBatcher(shelf, shelf, Metrics(), room=lambda: rooms.pop(0) if rooms else 1_000)
+    await asyncio.gather(*(publish(publisher, type="t", data=n) for n in range(5)))
+    assert [[r.events[0].event.data for r in batch] for batch in shelf.batches] == [[b"0"], [b"1", b"2"], [b"3", b"4"]]
+
+
 async def test_beyond_its_bound_the_intake_refuses_and_after_close_too(shelf: Shelf) -> None:
-    batcher = IntakeBatcher(shelf, shelf, Metrics(), crowded=lambda: False)
+    batcher = IntakeBatcher(shelf, shelf, Metrics(), room=lambda: 1_000)
     batcher.waiting = limits.INTAKE_WAITING_MAX
     with pytest.raises(Overloaded):
         await batcher.submit(AcceptRequest((), 1))

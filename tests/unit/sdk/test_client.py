@@ -25,9 +25,7 @@ def client(*answers: httpx2.Response | Exception, tries: int = 4) -> tuple[Clien
             raise answer
         return answer
 
-    made = Client(
-        "http://node:1/", "secret", tries=tries, transport=httpx2.MockTransport(handle), sleep=pauses.append
-    )
+    made = Client("http://node:1/", "secret", tries=tries, transport=httpx2.MockTransport(handle), sleep=pauses.append)
     return made, requests, pauses
 
 
@@ -158,5 +156,3 @@ def test_retry_after_that_is_a_date_is_passed_over() -> None:
 def test_verify_is_public() -> None:
     with pytest.raises(SignatureInvalid):
         verify(["whsec_" + "A" * 32], {}, b"", now_s=0)
-
-

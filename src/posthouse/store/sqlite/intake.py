@@ -7,6 +7,7 @@ import apsw
 from msgspec.structs import astuple
 
 from posthouse.store.protocol import Accepted, AcceptRequest, AcceptResult, IdentityReused, NewEvent, StaleCatalogue
+from posthouse.store.sqlite.gathering import Gatherer
 from posthouse.store.sqlite.rows import PERIOD_BITS, rows_of, value_of
 from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.writer import SLICE_ROWS, Steps, Writer
@@ -29,11 +30,12 @@ class SqliteIntake:
     """The intake facet."""
 
     def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+        self._gatherer = Gatherer(writer, accept)
 
     async def accept(self, requests: Sequence[AcceptRequest]) -> list[AcceptResult]:
         """Store all requests in one transaction; see the protocol."""
-        return await self._writer.submit(lambda connection: accept(connection, requests))
+        results, start = await self._gatherer.submit(requests)
+        return results[start : start + len(requests)]
 
 
 def accept(connection: apsw.Connection, requests: Sequence[AcceptRequest]) -> Steps[list[AcceptResult]]:
@@ -44,15 +46,12 @@ def accept(connection: apsw.Connection, requests: Sequence[AcceptRequest]) -> St
     """
     plan = _Plan(connection, look_up=False)
     results = yield from plan.decide(requests)
-    connection.execute("SAVEPOINT claim")
     claimed = yield from plan.claim_identities()
     if not claimed:
-        connection.execute("ROLLBACK TO claim")
         plan = _Plan(connection, look_up=True)
         results = yield from plan.decide(requests)
         claimed = yield from plan.claim_identities()
         assert claimed, "every identity was looked up in this very transaction"
-    connection.execute("RELEASE claim")
     yield from plan.write()
     return results
 
@@ -72,22 +71,31 @@ class _Plan:
         """What becomes of each request."""
         version: int = value_of(self._connection, _CATALOGUE_VERSION)
         results: list[AcceptResult] = []
+        planned = 0
         for request in requests:
             if request.catalogue_version == version:
                 results.append(self._add(request))
             else:
                 results.append(StaleCatalogue(version))
-            if len(request.events) >= SLICE_ROWS:
-                yield len(request.events)
+            planned += len(request.events)
+            if planned >= SLICE_ROWS:
+                yield planned
+                planned = 0
         return results
 
     def claim_identities(self) -> Steps[bool]:
-        """Write the identities. False if one is there already; then the caller rolls back."""
+        """Write the identities; False, and none written, if one of them stands for something already."""
         if not self._identities:
             return True
-        before = self._connection.total_changes()
+        connection = self._connection
+        connection.execute("SAVEPOINT claim")
+        before = connection.total_changes()
         yield from self._write(_CLAIM_IDENTITY, [(*i, known[0], known[1]) for i, known in self._identities.items()])
-        return self._connection.total_changes() - before == len(self._identities)
+        claimed = connection.total_changes() - before == len(self._identities)
+        if not claimed:
+            connection.execute("ROLLBACK TO claim")
+        connection.execute("RELEASE claim")
+        return claimed
 
     def write(self) -> Steps[None]:
         """Write everything else."""

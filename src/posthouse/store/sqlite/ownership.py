@@ -15,7 +15,6 @@ _ACQUIRE: Final = SQL["acquire_slots"]
 _ALL: Final = SQL["all_slots"]
 _OF_NODE: Final = SQL["slots_of_node"]
 _RELEASE: Final = SQL["release_slots"]
-_RENEW: Final = SQL["renew_slots"]
 
 _EPOCHS: Final = msgspec.json.Decoder(list[tuple[int, int]])
 _OWNERS: Final = msgspec.json.Decoder(list[tuple[int, str | None, int, int]])
@@ -34,10 +33,6 @@ class SqliteOwnership:
         return await self._writer.submit(
             lambda connection: _update(connection, node, _ACQUIRE, (node, now, now + lease_ms, gone))
         )
-
-    async def renew(self, node: str, *, now: int, lease_ms: int) -> dict[int, int]:
-        """Prolong what the node still holds; see the protocol."""
-        return await self._writer.submit(lambda connection: _update(connection, node, _RENEW, (node, now + lease_ms)))
 
     async def release(self, node: str) -> None:
         """Give up everything; see the protocol."""

@@ -9,6 +9,7 @@ import msgspec
 from posthouse.core.delivery import Signal, State, step
 from posthouse.core.model import Lane, Obligation, slot_of
 from posthouse.store.protocol import Backlog, Refill, Settled, Settlement, Work
+from posthouse.store.sqlite.gathering import Gatherer
 from posthouse.store.sqlite.readers import Readers, in_snapshot
 from posthouse.store.sqlite.rows import LANES, event_of, rows_of, value_of
 from posthouse.store.sqlite.settling import note_periods, settle
@@ -36,6 +37,7 @@ class SqliteWork:
     def __init__(self, writer: Writer, readers: Readers, local: apsw.Connection) -> None:
         """``local`` is a reading connection of the loop's own thread, for reads that are short by their bounds."""
         self._writer = writer
+        self._gatherer = Gatherer(writer, settle)
         self._readers = readers
         self._local = local
 
@@ -57,7 +59,12 @@ class SqliteWork:
 
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:
         """Write the outcomes of attempts; see the protocol."""
-        return await self._writer.submit(lambda connection: settle(connection, settlements))
+        settled, start = await self._gatherer.submit(settlements)
+        end = start + len(settlements)
+        return Settled(
+            tuple(i - start for i in settled.fenced if start <= i < end),
+            tuple(i - start for i in settled.superseded if start <= i < end),
+        )
 
     async def retry(self, event_key: int, endpoint_key: int, *, now: int) -> Obligation | None:
         """Make a delivery due now; see the protocol."""

@@ -8,7 +8,7 @@ offload, and the connection goes along: it is only ever used from one side at a 
 
 import asyncio
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import apsw
 
@@ -26,18 +26,11 @@ Operation = Callable[[apsw.Connection], Steps[T]]
 SLICE_ROWS: Final = 1_000  #: other work gets its turn at least after so many rows
 
 
-class _Job:
+class _Job(NamedTuple):
     """An operation and who waits for it."""
 
-    __slots__ = ("future", "operation")
-
-    def __init__(self, operation: Operation[Any], future: asyncio.Future[Any]) -> None:
-        self.operation = operation
-        self.future = future
-
-    def fail(self, error: BaseException) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+    operation: Operation[Any]
+    future: asyncio.Future[Any]
 
 
 class Writer:
@@ -138,7 +131,7 @@ class Writer:
         if error is None:
             return
         if len(jobs) == 1:
-            jobs[0].fail(error)
+            _fail(jobs, error)
             return
         for i, job in enumerate(jobs):
             if self._refusal is not None:
@@ -151,23 +144,19 @@ class Writer:
         if not jobs:
             return None
         if not await self._begin():
-            for job in jobs:
-                job.fail(StoreUnavailable("Another process holds the store's write lock."))
+            _fail(jobs, StoreUnavailable("Another process holds the store's write lock."))
             return None
         try:
             results = [await self._run(job.operation) for job in jobs]
         except FATAL:
             raise
-        except apsw.FullError as full:
+        except apsw.FullError as error:
             self._roll_back()
-            for job in jobs:
-                job.fail(_unavailable("The disk is full", full))
+            _fail(jobs, _caused(StoreUnavailable(f"The disk is full: {error}"), error))
             return None
         except apsw.Error as error:
             self._roll_back()
-            refused = PosthouseError(f"The store refused a write: {error}")
-            refused.__cause__ = error
-            return refused
+            return _caused(PosthouseError(f"The store refused a write: {error}"), error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the one who submitted it
             self._roll_back()
             return error
@@ -244,10 +233,18 @@ class Writer:
 
     def _refuse(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:
-            job.fail(StoreUnavailable(self._refusal))
+            _fail((job,), StoreUnavailable(self._refusal))
 
 
-def _unavailable(message: str, cause: apsw.Error) -> StoreUnavailable:
-    error = StoreUnavailable(f"{message}: {cause}")
+def _fail(jobs: Sequence[_Job], error: Exception) -> None:
+    for job in jobs:
+        if not job.future.done():
+            job.future.set_exception(error)
+
+
+_Error = TypeVar("_Error", bound=Exception)
+
+
+def _caused(error: _Error, cause: Exception) -> _Error:
     error.__cause__ = cause
     return error

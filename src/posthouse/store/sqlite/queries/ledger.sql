@@ -156,8 +156,8 @@ SELECT json_group_array(json_array(
     o.event_key, o.endpoint_key, e.id, e.type, e.environment, e.tenant, o.lane, o.round,
     (SELECT count(*) FROM attempts AS a WHERE a.event_key = o.event_key AND a.endpoint_key = o.endpoint_key),
     o.opened_at,
-    (SELECT json_array(a.outcome, a.status) FROM attempts AS a
-        WHERE a.event_key = o.event_key AND a.endpoint_key = o.endpoint_key ORDER BY a.number DESC LIMIT 1),
+    json((SELECT json_array(a.outcome, a.status) FROM attempts AS a
+        WHERE a.event_key = o.event_key AND a.endpoint_key = o.endpoint_key ORDER BY a.number DESC LIMIT 1)),
     o.attempts, o.due_at
 ) ORDER BY j.key)
 FROM json_each(?1) AS j
@@ -170,8 +170,8 @@ SELECT json_group_array(json_array(
     h.event_key, h.endpoint_key, e.id, e.type, e.environment, e.tenant, h.lane, h.round,
     (SELECT count(*) FROM attempts AS a WHERE a.event_key = h.event_key AND a.endpoint_key = h.endpoint_key),
     h.opened_at,
-    (SELECT json_array(a.outcome, a.status) FROM attempts AS a
-        WHERE a.event_key = h.event_key AND a.endpoint_key = h.endpoint_key ORDER BY a.number DESC LIMIT 1),
+    json((SELECT json_array(a.outcome, a.status) FROM attempts AS a
+        WHERE a.event_key = h.event_key AND a.endpoint_key = h.endpoint_key ORDER BY a.number DESC LIMIT 1)),
     h.state, h.settled_at, h.reason
 ) ORDER BY j.key)
 FROM json_each(?1) AS j

@@ -1,11 +1,7 @@
 -- name: acquire_slots
--- A node takes what is free, expired, its own from before, or of a dead node (a JSON array of names).
-UPDATE slots SET owner = ?1, epoch = epoch + 1, lease_until = ?3
+-- A node takes what is free, expired or of a dead node (a JSON array of names), and prolongs what it holds.
+UPDATE slots SET owner = ?1, epoch = epoch + (owner IS NOT ?1), lease_until = ?3
 WHERE owner IS NULL OR owner = ?1 OR lease_until <= ?2 OR owner IN (SELECT value FROM json_each(?4));
-
--- name: renew_slots
--- A node prolongs what it still holds.
-UPDATE slots SET lease_until = ?2 WHERE owner = ?1;
 
 -- name: release_slots
 -- A node gives up what it holds; the epochs stay.
