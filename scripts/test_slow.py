@@ -1,4 +1,4 @@
-"""The tests with real nodes: several minutes, one after the other, because they measure and kill.
+"""The tests with real nodes: minutes. The rigs come last and alone, because they measure and kill.
 
 Arguments go to pytest. The last line is pytest's own summary.
 """
@@ -10,15 +10,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-SLOW = ("integration", "e2e", "rigs")
+#: Folders that run together, and how.
+GROUPS = ((("integration", "e2e"), ("-n", "2")), (("rigs",), ()))
 
 
 def main(arguments: list[str]) -> int:
-    """Run the slow folders; pytest's exit code."""
-    folders = [f"tests/{name}" for name in SLOW if (ROOT / "tests" / name).is_dir()]
+    """Run every group, also after a failure; 0 if all passed."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("POSTHOUSE_")}
-    command = [sys.executable, "-m", "pytest", "--durations=5", *folders, *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    failed = False
+    for names, options in GROUPS:
+        folders = [f"tests/{name}" for name in names if (ROOT / "tests" / name).is_dir()]
+        print(f"== {', '.join(folders)}", flush=True)
+        command = [sys.executable, "-m", "pytest", "--durations=5", *options, *folders, *arguments]
+        failed |= subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

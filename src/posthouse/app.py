@@ -13,14 +13,14 @@ import uvloop
 
 from posthouse import __version__
 from posthouse.api.server import ApiServer
-from posthouse.node import Node, Ports
 from posthouse.config import Config
 from posthouse.core.address import AddressPolicy
 from posthouse.core.errors import PosthouseError
+from posthouse.node import Node, Ports
 from posthouse.store.open import open_store
 from posthouse.store.protocol import Store
 from posthouse.system import SystemClock, SystemEntropy
-from posthouse.telemetry import Log, configure_logging, log
+from posthouse.telemetry import Log, Metrics, configure_logging, log
 from posthouse.transport.client import AiohttpTransport
 from posthouse.transport.resolver import SystemResolver
 
@@ -51,7 +51,8 @@ async def _serve(config: Config) -> int:
         loop.add_signal_handler(number, signals.put_nowait, number)
     clock = SystemClock()
     policy = AddressPolicy(config.allow_networks)
-    store = await open_store(config.data, clock=clock, commit_interval_ms=config.commit_interval_ms)
+    metrics = Metrics()
+    store = await open_store(config.data, clock=clock, commit_interval_ms=config.commit_interval_ms, metrics=metrics)
     resolver = SystemResolver(clock)
     ports = Ports(
         clock=clock,
@@ -61,7 +62,7 @@ async def _serve(config: Config) -> int:
         policy=policy,
         resolve=resolver,
     )
-    node = Node(config, ports, key_floor=await store.admin.key_floor())
+    node = Node(config, ports, key_floor=await store.admin.key_floor(), metrics=metrics)
     server = ApiServer(node.app, clock)
     try:
         await node.start(keep_first_key=partial(_write_private, config.data / API_KEY_FILE))

@@ -50,12 +50,12 @@ class Ports:
 class Node:
     """One node: a store, the use-cases over it, the engine, and the API as an ASGI application."""
 
-    def __init__(self, config: Config, ports: Ports, *, key_floor: int) -> None:
+    def __init__(self, config: Config, ports: Ports, *, key_floor: int, metrics: Metrics | None = None) -> None:
         store, clock, entropy = ports.store, ports.clock, ports.entropy
         self._ports = ports
         self._drain_seconds = config.drain_seconds
         self._stopping = False
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
         self.name = f"node-{entropy.token(_NAME_BYTES).hex()}"
         self.new_key = KeySource(clock, node=NODE_NUMBER, floor=key_floor)
         self.catalogue = Catalogue(store.catalogue)
@@ -71,9 +71,7 @@ class Node:
             in_flight_max=config.in_flight_max,
             in_flight_per_endpoint=config.in_flight_per_endpoint,
         )
-        self.intake = IntakeBatcher(
-            store.intake, self.engine, self.metrics, room=lambda: self.engine.board.room
-        )
+        self.intake = IntakeBatcher(store.intake, self.engine, self.metrics, room=lambda: self.engine.board.room)
         self.metrics.gauge("intake_waiting", lambda: self.intake.waiting)
         self.publisher = Publisher(self.catalogue, self.intake, clock, self.new_key)
         tenants = Tenants(store.catalogue, self.catalogue, clock)

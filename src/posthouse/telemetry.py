@@ -61,14 +61,12 @@ COUNTERS: Final = (
         "state",
     ),
     Counter("attempts", "posthouse_delivery_attempts", "HTTP requests to endpoints, by outcome.", "outcome"),
-    Counter("free_resends", "posthouse_free_resends", "Repeats on a kept-alive connection that had died unseen."),
     Counter("fenced", "posthouse_settlements_fenced", "Outcomes refused because the slot has another owner."),
     Counter(
         "superseded", "posthouse_settlements_superseded", "Outcomes that came after an operator changed the delivery."
     ),
-    Counter("requests_refused", "posthouse_requests_refused", "API requests that were refused, by error code.", "code"),
     Counter("commits", "posthouse_store_commits", "Transactions that the store made durable."),
-    Counter("commit_rows", "posthouse_store_commit_rows", "Requests and outcomes that those transactions held."),
+    Counter("commit_rows", "posthouse_store_commit_rows", "Rows that those transactions wrote."),
 )
 
 _WAIT_BOUNDS_MS: Final = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000, 300_000)
@@ -99,8 +97,6 @@ GAUGES: Final = (
     Gauge("window_items", "Deliveries that are buffered in memory."),
     Gauge("window_bytes", "Bytes of event data that are buffered in memory."),
     Gauge("slots_owned", "Hash slots of endpoints that this node owns."),
-    Gauge("store_bytes", "Bytes of the store's main file."),
-    Gauge("store_wal_bytes", "Bytes of the store's write-ahead log."),
 )
 
 
@@ -129,10 +125,8 @@ class Metrics:
         self.deliveries_owed = 0
         self.deliveries_settled: dict[str, int] = defaultdict(int)
         self.attempts: dict[str, int] = defaultdict(int)
-        self.free_resends = 0
         self.fenced = 0
         self.superseded = 0
-        self.requests_refused: dict[str, int] = defaultdict(int)
         self.commits = 0
         self.commit_rows = 0
         self.accept_to_first_attempt_ms = Histogram(TIMERS[0].bounds_ms)
@@ -215,9 +209,6 @@ class Log(Enum):
     NODE_STOPPING = "info", "A signal came: no new requests, and at most `drain_seconds` for those on their way."
     NODE_STOPPED = "info", "Everything is settled and the store is closed."
     NODE_FAILED = "error", "The node cannot go on and ends; what it acknowledged is in the store."
-    API_KEY_CREATED = "info", "A new store got its first API key; it is in the file `path`."
-    STORE_OPENED = "info", "The store is open; `library` and `schema_version` say in what version."
-    STORE_MIGRATED = "info", "The store's schema went from version `before` to `after`."
     STORE_FAILED = "error", "A COMMIT or fsync failed, so its outcome is unknown; the process must start anew."
     SLOTS_ACQUIRED = "info", "This node owns `count` more slots of endpoints."
     SLOTS_LOST = "warning", "Another node took `count` slots, or their lease ran out."

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from posthouse.telemetry import Log
+from posthouse.telemetry import COUNTERS, GAUGES, TIMERS, Log
 
 LINES_MAX = 600
 LINES_USUAL = 400
@@ -127,3 +127,21 @@ def test_every_log_event_is_written_somewhere(root: Path, source_files: dict[str
                 past.append(f"{name}:{node.lineno}" if isinstance(node, ast.Call) else name)
     assert not past
     assert used == set(Log.__members__)
+
+
+def test_every_metric_is_counted_somewhere(source_files: dict[str, ast.Module]) -> None:
+    used = {
+        node.attr
+        for name, tree in source_files.items()
+        if name != "src/posthouse/telemetry.py"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+    }
+    assert {metric.attribute for metric in (*COUNTERS, *TIMERS)} <= used
+    told = {
+        node.args[0].value
+        for tree in source_files.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and called(node) == "gauge" and isinstance(node.args[0], ast.Constant)
+    }
+    assert told == {gauge.name for gauge in GAUGES}

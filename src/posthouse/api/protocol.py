@@ -39,6 +39,9 @@ class Phase(IntEnum):
     LINGER = 3  #: the other side to close: it was refused, and what it still sends is thrown away
 
 
+_IDLE, _HEAD, _BODY, _LINGER = Phase  # looked up for each request, and enums are slow at that
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpBounds:
     """What one server lets its connections do. The defaults are those of ``core.limits``."""
@@ -91,7 +94,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(config, connections, app_state={})
         self.access_log = False
         self._shared = connections
-        self._phase = Phase.IDLE
+        self._phase: Phase = _IDLE
         self._since = connections.now
         self._refusal: PosthouseError | None = None
         self._chunk_bytes = 0  #: of what is being parsed now
@@ -119,7 +122,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse ``data``, and refuse what is malformed or beyond a bound."""
-        if self._phase is Phase.LINGER:
+        if self._phase is _LINGER:
             return
         self._chunk_bytes = len(data)
         self._message_bytes += self._chunk_bytes
@@ -131,12 +134,12 @@ class BoundedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(self._refusal or MalformedRequest())
         else:
-            if self._phase is not Phase.IDLE:
+            if self._phase is not _IDLE:
                 self._check_unfinished()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # True keeps the transport open
         """Answer a client that closed its half after a whole request; close at once otherwise."""
-        if self._phase is Phase.IDLE and self._is_busy():
+        if self._phase is _IDLE and self._is_busy():
             self._end_after_answer()
             return True
         return None
@@ -145,15 +148,15 @@ class BoundedProtocol(HttpToolsProtocol):
         """End the connection if its phase took too long; called about once a second."""
         bounds = self._shared.bounds
         waited = now - self._since
-        if self._phase is Phase.IDLE:
+        if self._phase is _IDLE:
             if self._is_busy():
                 self._since = now
             elif waited > bounds.keep_alive_seconds_max:
                 self.transport.close()
-        elif self._phase is Phase.LINGER:
+        elif self._phase is _LINGER:
             if waited > bounds.linger_seconds_max:
                 self.transport.abort()
-        elif waited > (bounds.head_seconds_max if self._phase is Phase.HEAD else bounds.body_seconds_max):
+        elif waited > (bounds.head_seconds_max if self._phase is _HEAD else bounds.body_seconds_max):
             self._refuse(RequestTimeout())
 
     # -- what the parser reports --------------------------------------------------------------
@@ -161,7 +164,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request came."""
         super().on_message_begin()
-        self._phase = Phase.HEAD
+        self._phase = _HEAD
         self._since = self._shared.now
         self._message_bytes = 0
         self._body_bytes = 0
@@ -170,7 +173,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer behind the body: those are dropped."""
-        if self._phase is Phase.BODY:
+        if self._phase is _BODY:
             return
         name = name.lower()
         if name in _FRAMING:
@@ -194,7 +197,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= limits.REQUESTS_PIPELINED_MAX:
             raise self._refused(Overloaded("Too many requests on this connection wait for their answer."))
         super().on_headers_complete()
-        self._phase = Phase.BODY
+        self._phase = _BODY
         self._since = self._shared.now
 
     def on_body(self, body: bytes) -> None:
@@ -204,7 +207,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is complete."""
-        self._phase = Phase.IDLE
+        self._phase = _IDLE
         self._since = self._shared.now
         super().on_message_complete()
 
@@ -243,7 +246,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _check_unfinished(self) -> None:
         """Bound what a request may still grow to, now that all that came of it is parsed."""
-        if self._phase is Phase.HEAD:
+        if self._phase is _HEAD:
             if self._message_bytes > limits.REQUEST_HEADER_BYTES_MAX:
                 self._refuse(_head_too_large())
         elif self._message_bytes > limits.REQUEST_DISCARDED_BYTES_MAX:
@@ -271,9 +274,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: PosthouseError) -> None:
         """Answer with ``error`` where that is still possible, and end the connection."""
-        phase, self._phase = self._phase, Phase.LINGER
+        phase, self._phase = self._phase, _LINGER
         self._since = self._shared.now
-        if phase is Phase.BODY and self._is_busy():
+        if phase is _BODY and self._is_busy():
             if self.pipeline or self.cycle.response_started:
                 self.transport.close()
                 return
@@ -284,7 +287,7 @@ class BoundedProtocol(HttpToolsProtocol):
             # An earlier request is being answered; a refusal in between would be taken for its answer.
             self.cycle.keep_alive = False
             return
-        elif phase is Phase.BODY:  # answered already
+        elif phase is _BODY:  # answered already
             self._linger(b"")
             return
         body, headers = encode_problem(error, "")

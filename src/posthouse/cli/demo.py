@@ -114,6 +114,7 @@ def _document(story: "Story", reckoning: "Reckoning") -> dict[str, Any]:
         **msgspec.to_builtins(reckoning),
         "seconds": round(board.now_s, 1),
         "unanswered": board.unanswered,
+        "moments": [moment._asdict() for moment in board.moments],
         "url": story.node.url,
         "endpoints": [
             {"id": row.endpoint, "name": row.name, "books": dict(row.books), "receiver": msgspec.to_builtins(row.tally)}

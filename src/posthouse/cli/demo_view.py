@@ -33,15 +33,25 @@ class View(Protocol):
 
 @contextmanager
 def open_view(*, quiet: bool) -> Iterator[View]:
-    """The view that suits standard output; with ``quiet`` lines go to stderr."""
+    """The view that suits standard output; none with ``quiet``."""
     if quiet or not sys.stdout.isatty():
-        yield PlainView(sys.stderr if quiet else sys.stdout)
+        yield _NoView() if quiet else PlainView(sys.stdout)
         return
     view = _LiveView()
     try:
         yield view
     finally:
         view.close()
+
+
+class _NoView:
+    """Shows nothing: the result says what happened."""
+
+    def show(self, board: Board) -> None:
+        """Nothing to show."""
+
+    def close(self) -> None:
+        """Nothing to leave."""
 
 
 class PlainView:

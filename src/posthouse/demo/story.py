@@ -93,7 +93,7 @@ class Story:
         self._until(lambda: publisher.is_done)
         board.say(
             f"all {publisher.total:,} events have their 202 ({publisher.unanswered} had no answer at first, "
-            f"{publisher.repeated} of those were stored all the same)"
+            f"{publisher.repeated} of them had been stored all the same)"
         )
         self._until(self._settled, seconds_max=SETTLE_SECONDS_MAX)
         return self._reckon(publisher)

@@ -7,6 +7,7 @@ from posthouse.core.ports import Clock
 from posthouse.store.protocol import Store
 from posthouse.store.sqlite.offload import Offload
 from posthouse.store.sqlite.store import open_sqlite
+from posthouse.telemetry import Metrics
 
 
 async def open_store(
@@ -16,6 +17,7 @@ async def open_store(
     commit_interval_ms: int = COMMIT_INTERVAL_MS,
     offload: Offload | None = None,
     vfs: str | None = None,
+    metrics: Metrics | None = None,
 ) -> Store:
     """Open the embedded store in ``directory``, which is made (mode 0700) if it is not there.
 
@@ -28,6 +30,7 @@ async def open_store(
         commit_interval_ms: Under load transactions start at least so far apart.
         offload: How blocking calls leave the event loop. Default: threads of the store's own.
         vfs: The name of a registered SQLite VFS; a simulation puts a faulty disk there.
+        metrics: Counts the commits.
 
     Raises:
         UnsafeLibrary: The SQLite library can lose data.
@@ -35,4 +38,11 @@ async def open_store(
         StoreIncompatible: The file there is no store, or one of a newer version.
         StoreUnavailable: The disk refuses.
     """
-    return open_sqlite(Path(directory), clock=clock, commit_interval_ms=commit_interval_ms, offload=offload, vfs=vfs)
+    return open_sqlite(
+        Path(directory),
+        clock=clock,
+        commit_interval_ms=commit_interval_ms,
+        offload=offload,
+        vfs=vfs,
+        metrics=metrics,
+    )

@@ -135,7 +135,9 @@ async def test_an_event_reaches_endpoints_of_its_environment_only(
 async def test_ids_that_are_none_are_unknown(client: httpx2.AsyncClient, unknown: str) -> None:
     for method, path, body, _ in OPERATIONS:
         if "{" in path:
-            place = path.format(**dict.fromkeys(("endpoint_id", "event_id", "delivery_id", "key_id", "tenant_id"), unknown))
+            place = path.format(
+                **dict.fromkeys(("endpoint_id", "event_id", "delivery_id", "key_id", "tenant_id"), unknown)
+            )
             answer = await client.request(method, place, json=body)
             assert 400 <= answer.status_code < 500, f"{method} {place}: {answer.text}"
             assert answer.json()["code"] in {"not_found", "invalid_input", "method_not_allowed"}

@@ -178,9 +178,7 @@ async def test_a_bad_change_changes_nothing(
     assert await house.store.catalogue.load() == before
 
 
-async def test_pause_and_resume_work_from_every_state_and_twice(
-    client: httpx2.AsyncClient, house: QuietHouse
-) -> None:
+async def test_pause_and_resume_work_from_every_state_and_twice(client: httpx2.AsyncClient, house: QuietHouse) -> None:
     endpoint = await create(client)
     place = f"/v1/endpoints/{endpoint['id']}"
     for _ in range(2):
@@ -247,9 +245,7 @@ async def test_deleting_discards_what_is_owed_and_ends_the_endpoint(
     assert books["imbalance"] == 0
 
 
-async def test_an_interrupted_deletion_is_finished_at_the_start(
-    client: httpx2.AsyncClient, house: QuietHouse
-) -> None:
+async def test_an_interrupted_deletion_is_finished_at_the_start(client: httpx2.AsyncClient, house: QuietHouse) -> None:
     endpoint = await create(client)
     kept = await create(client)
     await client.post("/v1/events", json={"type": "a", "data": 1})

@@ -7,8 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from posthouse.core.limits import BATCH_BODY_BYTES_MAX, EVENT_BODY_BYTES_MAX, MANAGEMENT_BODY_BYTES_MAX
 from posthouse.core.errors import StoreUnavailable
+from posthouse.core.limits import BATCH_BODY_BYTES_MAX, EVENT_BODY_BYTES_MAX, MANAGEMENT_BODY_BYTES_MAX
 from posthouse.testing.quiet_house import QuietHouse
 
 JSON = {"Content-Type": "application/json"}
@@ -79,7 +79,9 @@ async def test_only_plain_json_is_read(client: httpx2.AsyncClient, path: str, he
     assert_problem(answer, 415, "unsupported_media_type")
 
 
-@pytest.mark.parametrize("kind", ["application/json; charset=UTF-8", "APPLICATION/JSON", 'application/json;charset="utf-8"'])
+@pytest.mark.parametrize(
+    "kind", ["application/json; charset=UTF-8", "APPLICATION/JSON", 'application/json;charset="utf-8"']
+)
 async def test_json_is_recognised_however_it_is_written(client: httpx2.AsyncClient, kind: str) -> None:
     answer = await client.post("/v1/events", content=b'{"type":"a","data":1}', headers={"Content-Type": kind})
     assert answer.status_code == 202
@@ -159,7 +161,7 @@ async def test_a_body_of_unknown_length_is_refused_once_it_is_too_long(house: Qu
 
 async def test_a_client_that_goes_away_gets_no_answer_and_stores_nothing(house: QuietHouse) -> None:
     for path in ("/v1/events", "/v1/endpoints"):
-        messages = [
+        messages: list[dict[str, Any]] = [
             {"type": "http.request", "body": b'{"type":"a",', "more_body": True},
             {"type": "http.disconnect"},
         ]
@@ -238,23 +240,3 @@ async def test_a_crowd_that_asks_for_readiness_shares_one_write(
         answers: Sequence[httpx2.Response] = await asyncio.gather(*(nobody.get("/readyz") for _ in range(20)))
     assert {answer.status_code for answer in answers} == {200}
     assert writes == 1
-
-
-async def test_large_bodies_share_a_budget(house: QuietHouse) -> None:
-    """What does not fit is refused with a code that the client retries, and the budget comes back."""
-    from posthouse.api.bodies import Bodies
-    from posthouse.core.errors import Overloaded
-
-    bodies = Bodies(held_bytes_max=100)
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"x" * 40}
-
-    first = {"type": "http.request", "body": b"x" * 40, "more_body": True}
-    async with bodies.collect(first, receive, bytes_max=1_000) as body:
-        assert len(body) == 80
-        with pytest.raises(Overloaded):
-            async with bodies.collect(first, receive, bytes_max=1_000):
-                pass
-    async with bodies.collect(first, receive, bytes_max=1_000) as body:
-        assert len(body) == 80

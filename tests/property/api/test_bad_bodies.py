@@ -141,11 +141,11 @@ async def test_one_wrong_field(client: httpx2.AsyncClient, house: QuietHouse, pa
 async def test_every_bad_item_of_a_batch_is_named(
     client: httpx2.AsyncClient, house: QuietHouse, data: st.DataObject
 ) -> None:
-    items = [{"type": "a", "data": number} for number in range(data.draw(st.integers(1, 6)))]
+    items: list[dict[str, object]] = [{"type": "a", "data": number} for number in range(data.draw(st.integers(1, 6)))]
     bad = data.draw(st.sets(st.sampled_from(range(len(items))), min_size=1))
     for position in bad:
         # An empty list or a space is no value of any of these fields.
-        items[position][data.draw(st.sampled_from(["type", "tenant", "id", "occurred_at"]))] = data.draw(  # type: ignore[assignment]  # it is to be wrong
+        items[position][data.draw(st.sampled_from(["type", "tenant", "id", "occurred_at"]))] = data.draw(
             st.sampled_from(["", " ", "a b", "\x7f"])
         )
     problem = await assert_refused(client, house, "/v1/events/batch", encode({"events": items}))
@@ -166,9 +166,7 @@ async def test_what_is_nested_too_deep(
 
 @pytest.mark.parametrize("count", [0, 1_001])
 async def test_a_batch_of_too_few_or_too_many(client: httpx2.AsyncClient, house: QuietHouse, count: int) -> None:
-    await assert_refused(
-        client, house, "/v1/events/batch", encode({"events": [{"type": "a", "data": 1}] * count})
-    )
+    await assert_refused(client, house, "/v1/events/batch", encode({"events": [{"type": "a", "data": 1}] * count}))
 
 
 @paths

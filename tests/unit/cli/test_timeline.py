@@ -121,7 +121,7 @@ def test_long_histories_are_cut_in_the_middle() -> None:
                 "waits_for": None,
                 "reason": "attempts_spent",
             },
-            "exhausted at 2026-11-22 08:30:01Z, because: spent.",
+            "exhausted at 2026-11-22 08:30:01Z, because: attempts_spent.",
         ),
         (
             {"waits_for": {"code": "endpoint_paused", "message": "Its endpoint is paused."}},

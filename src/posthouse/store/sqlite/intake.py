@@ -41,12 +41,12 @@ class SqliteIntake:
 def accept(connection: apsw.Connection, requests: Sequence[AcceptRequest]) -> Steps[list[AcceptResult]]:
     """Decide about every request, then write what was accepted.
 
-    Most identities are new. So they are written first and counted: only if one was there already
-    is each of them looked up. The primary key decides either way.
+    Most identities are new. So they are written first and counted: only if one was there already, or
+    if the requests repeat one another, is each of them looked up. The primary key decides either way.
     """
     plan = _Plan(connection, look_up=False)
     results = yield from plan.decide(requests)
-    claimed = yield from plan.claim_identities()
+    claimed = not plan.repeats and (yield from plan.claim_identities())
     if not claimed:
         plan = _Plan(connection, look_up=True)
         results = yield from plan.decide(requests)
@@ -62,6 +62,7 @@ class _Plan:
     def __init__(self, connection: apsw.Connection, *, look_up: bool) -> None:
         self._connection = connection
         self._look_up = look_up  # whether identities in the store are looked at
+        self.repeats = 0  # items whose identities were known already
         self._events: list[_Row] = []
         self._obligations: list[_Row] = []
         self._identities: dict[_Identity, _Known] = {}
@@ -126,6 +127,7 @@ class _Plan:
             if item.identities:
                 repeat = self._repeat(item)
                 if repeat is not None:
+                    self.repeats += 1
                     if isinstance(repeat, Accepted):
                         accepted.append(repeat)
                     else:

@@ -24,6 +24,7 @@ from posthouse.store.sqlite.ownership import SqliteOwnership
 from posthouse.store.sqlite.readers import Readers
 from posthouse.store.sqlite.work import SqliteWork
 from posthouse.store.sqlite.writer import Writer
+from posthouse.telemetry import Metrics
 
 DATABASE: Final = "posthouse.db"
 LOCK: Final = "node.lock"
@@ -42,6 +43,7 @@ class SqliteStore:
         commit_interval_ms: int,
         offload: Offload | None,
         vfs: str | None,
+        metrics: Metrics,
         on_closed: Callable[[], None],
     ) -> None:
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -55,6 +57,7 @@ class SqliteStore:
             offload=offload or self._start_threads("posthouse-writer", 1),
             interval_s=commit_interval_ms / 1_000,
             failed=self.failed,
+            metrics=metrics,
         )
         self._readers = Readers(
             [connect_reader(path, patient=True, vfs=vfs) for _ in range(READERS)],
@@ -90,7 +93,13 @@ class SqliteStore:
 
 
 def open_sqlite(
-    directory: Path, *, clock: Clock, commit_interval_ms: int, offload: Offload | None = None, vfs: str | None = None
+    directory: Path,
+    *,
+    clock: Clock,
+    commit_interval_ms: int,
+    offload: Offload | None = None,
+    vfs: str | None = None,
+    metrics: Metrics | None = None,
 ) -> SqliteStore:
     """Open or make the store in ``directory``. Must be called with a running event loop.
 
@@ -126,6 +135,7 @@ def open_sqlite(
                 commit_interval_ms=commit_interval_ms,
                 offload=offload,
                 vfs=vfs,
+                metrics=metrics or Metrics(),
                 on_closed=lock.release,
             )
         except (apsw.Error, OSError) as error:

@@ -15,6 +15,7 @@ import apsw
 from posthouse.core.errors import PosthouseError, StoreUnavailable
 from posthouse.store.sqlite.connection import FATAL, WAL_PAGES_MAX, BusyPolling
 from posthouse.store.sqlite.offload import Offload
+from posthouse.telemetry import Metrics
 
 T = TypeVar("T")
 
@@ -50,12 +51,14 @@ class Writer:
         offload: Offload,
         interval_s: float,
         failed: asyncio.Future[str],
+        metrics: Metrics,
     ) -> None:
         self._connection = connection
         self._busy = busy
         self._offload = offload
         self._interval_s = interval_s
         self._failed = failed
+        self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._pending: list[_Job] = []
         self._task: asyncio.Task[None] | None = None
@@ -63,6 +66,7 @@ class Writer:
         self._refusal: str | None = None  # why nothing can be written any more
         self._closing = False
         self._rows = 0  # written since other work had its turn
+        self._transaction_rows = 0
         self._wal_pages = 0
         self._checkpoint_at = WAL_PAGES_MAX
         connection.set_wal_hook(self._measure_log)
@@ -146,6 +150,7 @@ class Writer:
         if not await self._begin():
             _fail(jobs, StoreUnavailable("Another process holds the store's write lock."))
             return None
+        self._transaction_rows = 0
         try:
             results = [await self._run(job.operation) for job in jobs]
         except FATAL:
@@ -160,7 +165,11 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the one who submitted it
             self._roll_back()
             return error
+        started = self._loop.time()
         await self._offload(self._commit)
+        self._metrics.commit_ms.observe((self._loop.time() - started) * 1_000)
+        self._metrics.commits += 1
+        self._metrics.commit_rows += self._transaction_rows
         for job, result in zip(jobs, results, strict=True):
             if not job.future.done():
                 job.future.set_result(result)
@@ -170,9 +179,11 @@ class Writer:
         steps = operation(self._connection)
         while True:
             try:
-                self._rows += next(steps)
+                rows = next(steps)
             except StopIteration as end:
                 return cast("T", end.value)
+            self._rows += rows
+            self._transaction_rows += rows
             if self._rows >= SLICE_ROWS:
                 self._rows = 0
                 await asyncio.sleep(0)

@@ -1,0 +1,42 @@
+"""What every store must do: the suite behind :mod:`posthouse.store.protocol`, for pytest with pytest-asyncio.
+
+An engine's own test module imports the classes and gives them one fixture, ``stores``::
+
+    pytest.register_assert_rewrite("posthouse.testing.conformance")
+
+    from posthouse.testing.conformance import *
+
+
+    @pytest.fixture
+    async def stores(tmp_path):
+        stores = Stores(lambda: open_store(tmp_path, clock=ManualClock(), commit_interval_ms=0))
+        yield stores
+        await stores.close()
+
+The store must be new for each test; opening it again in the same test must find what was there.
+"""
+
+from posthouse.testing.conformance.catalogue import TestCatalogue
+from posthouse.testing.conformance.intake import TestIntake
+from posthouse.testing.conformance.ledger import TestAudit, TestLedger
+from posthouse.testing.conformance.life import TestLife
+from posthouse.testing.conformance.ownership import TestOwnership
+from posthouse.testing.conformance.queues import TestQueues
+from posthouse.testing.conformance.reopening import TestDiscarding, TestRetrying
+from posthouse.testing.conformance.scene import Scene, Stores
+from posthouse.testing.conformance.settling import TestSettling
+
+__all__ = [
+    "Scene",
+    "Stores",
+    "TestAudit",
+    "TestCatalogue",
+    "TestDiscarding",
+    "TestIntake",
+    "TestLedger",
+    "TestLife",
+    "TestOwnership",
+    "TestQueues",
+    "TestRetrying",
+    "TestSettling",
+]

@@ -1,0 +1,121 @@
+"""Endpoints, tenants and API keys."""
+
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+
+from posthouse.core.errors import IdempotencyConflict, NotFound
+from posthouse.core.model import EndpointState, Environment
+from posthouse.store.protocol import CatalogueSnapshot, Remembered
+from posthouse.testing.conformance.scene import Stores
+from posthouse.testing.conformance.values import NOW, tenant
+
+
+class TestCatalogue:
+    """Every promise of the catalogue facet."""
+
+    async def test_a_new_store_has_an_empty_catalogue(self, stores: Stores) -> None:
+        scene = await stores.open()
+        assert await scene.store.catalogue.load() == CatalogueSnapshot(0, (), (), ())
+
+    async def test_everything_comes_back_as_it_was(self, stores: Stores) -> None:
+        scene = await stores.open()
+        catalogue = scene.store.catalogue
+        endpoints = (scene.values.endpoint(), scene.values.endpoint(environment=Environment.TEST, secrets=()))
+        keys = (scene.values.api_key(), scene.values.api_key(environment=Environment.TEST))
+        for endpoint in endpoints:
+            await catalogue.put_endpoint(endpoint)
+        for api_key in keys:
+            await catalogue.put_api_key(api_key)
+        await catalogue.put_tenant(tenant("acme"))
+        assert await catalogue.load() == CatalogueSnapshot(5, endpoints, (tenant("acme"),), keys)
+        assert await catalogue.endpoint(endpoints[0].key) == endpoints[0]
+
+    async def test_every_write_raises_the_version_by_one(self, stores: Stores) -> None:
+        scene = await stores.open()
+        catalogue = scene.store.catalogue
+        endpoint = scene.values.endpoint()
+        assert await catalogue.put_endpoint(endpoint) == 1
+        assert await catalogue.put_endpoint(endpoint) == 2
+        assert await catalogue.set_endpoint_state(endpoint.key, EndpointState.PAUSED, reason=None, now=NOW) == 3
+        assert await catalogue.put_tenant(tenant()) == 4
+        assert await catalogue.put_api_key(scene.values.api_key()) == 5
+        assert (await catalogue.load()).version == 5
+        together = await asyncio.gather(*(catalogue.put_endpoint(scene.values.endpoint()) for _ in range(5)))
+        assert sorted(together) == [6, 7, 8, 9, 10]
+
+    async def test_a_key_that_exists_is_replaced(self, stores: Stores) -> None:
+        scene = await stores.open()
+        catalogue = scene.store.catalogue
+        endpoint, api_key = scene.values.endpoint(), scene.values.api_key()
+        await catalogue.put_endpoint(endpoint)
+        await catalogue.put_api_key(api_key)
+        await catalogue.put_tenant(tenant("acme"))
+        changed = replace(endpoint, url="https://example.org/", events=("*",), updated_at=NOW + 1)
+        await catalogue.put_endpoint(changed)
+        await catalogue.put_api_key(replace(api_key, name="new"))
+        await catalogue.put_tenant(tenant("acme", name="New"))
+        snapshot = await catalogue.load()
+        assert snapshot.endpoints == (changed,)
+        assert [k.name for k in snapshot.api_keys] == ["new"]
+        assert [t.name for t in snapshot.tenants] == ["New"]
+
+    async def test_a_state_changes_alone(self, stores: Stores) -> None:
+        scene = await stores.open()
+        catalogue = scene.store.catalogue
+        endpoint = scene.values.endpoint()
+        await catalogue.put_endpoint(endpoint)
+        await catalogue.set_endpoint_state(endpoint.key, EndpointState.DISABLED, reason="gone", now=NOW + 5)
+        expected = replace(endpoint, state=EndpointState.DISABLED, state_reason="gone", updated_at=NOW + 5)
+        assert await catalogue.endpoint(endpoint.key) == expected
+        assert (await catalogue.load()).endpoints == (expected,)
+
+    async def test_deleted_endpoints_and_revoked_keys_are_left_out(self, stores: Stores) -> None:
+        """An endpoint stays readable by its key: old deliveries name it."""
+        scene = await stores.open()
+        catalogue = scene.store.catalogue
+        endpoint = scene.values.endpoint()
+        await catalogue.put_endpoint(endpoint)
+        await catalogue.set_endpoint_state(endpoint.key, EndpointState.DELETED, reason=None, now=NOW)
+        await catalogue.put_api_key(scene.values.api_key(revoked_at=NOW))
+        snapshot = await catalogue.load()
+        assert (snapshot.version, snapshot.endpoints, snapshot.api_keys) == (3, (), ())
+        found = await catalogue.endpoint(endpoint.key)
+        assert found is not None
+        assert found.state is EndpointState.DELETED
+
+    async def test_endpoints_that_never_were(self, stores: Stores) -> None:
+        scene = await stores.open()
+        assert await scene.store.catalogue.endpoint(5) is None
+        with pytest.raises(NotFound):
+            await scene.store.catalogue.set_endpoint_state(5, EndpointState.PAUSED, reason=None, now=NOW)
+        assert (await scene.store.catalogue.load()).version == 0
+
+    async def test_what_a_call_made_is_remembered(self, stores: Stores) -> None:
+        """Per environment."""
+        scene = await stores.open()
+        catalogue = scene.store.catalogue
+        endpoint, api_key = scene.values.endpoint(), scene.values.api_key()
+        first = Remembered(Environment.LIVE, "k", b"\x00f", endpoint.key)
+        second = Remembered(Environment.TEST, "k", b"g", api_key.key)
+        await catalogue.put_endpoint(endpoint, remember=first)
+        await catalogue.put_api_key(api_key, remember=second)
+        assert await catalogue.recall(Environment.LIVE, "k") == first
+        assert await catalogue.recall(Environment.TEST, "k") == second
+        assert await catalogue.recall(Environment.LIVE, "other") is None
+
+    async def test_of_calls_with_one_key_one_makes_something(self, stores: Stores) -> None:
+        scene = await stores.open()
+        catalogue = scene.store.catalogue
+        endpoints = [scene.values.endpoint() for _ in range(4)]
+        results = await asyncio.gather(
+            *(catalogue.put_endpoint(e, remember=Remembered(Environment.LIVE, "k", b"f", e.key)) for e in endpoints),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(result, IdempotencyConflict) for result in results) == 3
+        snapshot = await catalogue.load()
+        assert (snapshot.version, len(snapshot.endpoints)) == (1, 1)
+        remembered = await catalogue.recall(Environment.LIVE, "k")
+        assert remembered is not None
+        assert remembered.ref == snapshot.endpoints[0].key

@@ -1,0 +1,89 @@
+"""Finding open work."""
+
+from posthouse.core.model import SLOTS, Lane, slot_of
+from posthouse.store.protocol import Backlog, Refill
+from posthouse.testing.conformance.scene import Stores
+from posthouse.testing.conformance.values import NOW
+
+
+class TestQueues:
+    """``survey`` and ``fetch``."""
+
+    async def test_a_new_store_has_no_work(self, stores: Stores) -> None:
+        scene = await stores.open()
+        assert await scene.store.work.survey() == []
+        assert await scene.queue(7) == Refill((), more=False, next_due_at=None)
+
+    async def test_the_survey_names_every_queue_with_its_first_due_time(self, stores: Stores) -> None:
+        scene = await stores.open()
+        for endpoint_key, lane, at in (
+            (9, Lane.RETRY, NOW + 7),
+            (3, Lane.LIVE, NOW + 1),
+            (3, Lane.LIVE, NOW),
+            (3, Lane.BACKLOG, NOW - 4),
+            (9, Lane.RETRY, NOW + 6),
+            (5, Lane.LIVE, NOW),
+        ):
+            await scene.owe(endpoint_key, lane=lane, accepted_at=at)
+        assert sorted(await scene.store.work.survey(), key=lambda b: (b.endpoint_key, b.lane)) == [
+            Backlog(3, Lane.LIVE, NOW),
+            Backlog(3, Lane.BACKLOG, NOW - 4),
+            Backlog(5, Lane.LIVE, NOW),
+            Backlog(9, Lane.RETRY, NOW + 6),
+        ]
+
+    async def test_the_survey_of_some_slots(self, stores: Stores) -> None:
+        scene = await stores.open()
+        for endpoint_key in range(1, 40):
+            await scene.owe(endpoint_key)
+        even = {slot for slot in range(SLOTS) if slot % 2 == 0}
+        found = {backlog.endpoint_key for backlog in await scene.store.work.survey(even)}
+        assert found == {key for key in range(1, 40) if slot_of(key) in even}
+        assert await scene.store.work.survey(()) == []
+
+    async def test_a_queue_is_ordered_by_due_time_then_event(self, stores: Stores) -> None:
+        scene = await stores.open()
+        first, second = await scene.owe(7, accepted_at=NOW - 1), await scene.owe(7, accepted_at=NOW - 1)
+        earlier, later = await scene.owe(7, accepted_at=NOW - 9), await scene.owe(7, accepted_at=NOW)
+        assert [w.obligation for w in (await scene.queue(7)).work] == [earlier, first, second, later]
+
+    async def test_queues_are_apart(self, stores: Stores) -> None:
+        """By endpoint and by lane."""
+        scene = await stores.open()
+        live, backlog = await scene.owe(7), await scene.owe(7, lane=Lane.BACKLOG)
+        other = await scene.owe(8)
+        assert [w.obligation for w in (await scene.queue(7)).work] == [live]
+        assert [w.obligation for w in (await scene.queue(7, Lane.BACKLOG)).work] == [backlog]
+        assert [w.obligation for w in (await scene.queue(8)).work] == [other]
+
+    async def test_what_is_not_due_waits_and_says_until_when(self, stores: Stores) -> None:
+        scene = await stores.open()
+        due = await scene.owe(7, accepted_at=NOW)
+        await scene.owe(7, accepted_at=NOW + 9)
+        await scene.owe(7, accepted_at=NOW + 5)
+        refill = await scene.queue(7)
+        assert [w.obligation for w in refill.work] == [due]
+        assert (refill.more, refill.next_due_at) == (False, NOW + 5)
+
+    async def test_a_limit_leaves_the_rest(self, stores: Stores) -> None:
+        scene = await stores.open()
+        owed = [await scene.owe(7) for _ in range(3)]
+        two, all_three = await scene.queue(7, limit=2), await scene.queue(7, limit=3)
+        assert ([w.obligation for w in two.work], two.more) == (owed[:2], True)
+        assert ([w.obligation for w in all_three.work], all_three.more) == (owed, False)
+
+    async def test_bytes_are_bounded_but_one_always_comes(self, stores: Stores) -> None:
+        scene = await stores.open()
+        for size in (10, 10, 10, 50):
+            await scene.owe(7, data=b"x" * size)
+        for bytes_max, count in ((5, 1), (19, 1), (20, 2), (79, 3), (80, 4)):
+            refill = await scene.queue(7, bytes_max=bytes_max)
+            assert (len(refill.work), refill.more) == (count, count < 4)
+
+    async def test_work_shows_as_soon_as_it_is_accepted(self, stores: Stores) -> None:
+        """A read sees everything whose answer came before it."""
+        scene = await stores.open()
+        for n in range(1, 20):
+            await scene.owe(7)
+            assert len((await scene.queue(7)).work) == n
+            assert (await scene.deliveries(limit=100))[0][1] == 7

@@ -1,0 +1,141 @@
+"""A store in the hands of a test: it owns all slots and knows its epochs."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from posthouse.core.delivery import State
+from posthouse.core.model import Attempt, Environment, Lane, Obligation, slot_of
+from posthouse.store.protocol import (
+    AcceptRequest,
+    AcceptResult,
+    Books,
+    DeliveryQuery,
+    DeliveryRecord,
+    EventQuery,
+    NewEvent,
+    Refill,
+    Settled,
+    Settlement,
+    Store,
+)
+from posthouse.testing.conformance.values import LEASE_MS, NOW, Values, attempt
+
+
+class Scene:
+    """Shorthands around one open store."""
+
+    def __init__(self, store: Store, node: str, epochs: dict[int, int], values: Values) -> None:
+        self.store = store
+        self.node = node
+        self.epochs = epochs
+        self.values = values
+
+    async def accept(self, *events: NewEvent, version: int | None = None) -> AcceptResult:
+        """Accept one request, by the catalogue as it is unless another version is given."""
+        if version is None:
+            version = (await self.store.catalogue.load()).version
+        (result,) = await self.store.intake.accept([AcceptRequest(events=events, catalogue_version=version)])
+        return result
+
+    async def owe(self, endpoint_key: int, *, lane: Lane = Lane.LIVE, **fields: Any) -> Obligation:
+        """Accept one event that is owed to one endpoint; what is open now."""
+        new = self.values.new_event(endpoint_key, lane=lane, **fields)
+        assert isinstance(await self.accept(new), tuple)
+        at = new.event.accepted_at
+        return Obligation(new.event.key, endpoint_key, lane, at, at)
+
+    def outcome(
+        self, obligation: Obligation, state: State = State.DELIVERED, *, attempt_: Attempt | None = None, **fields: Any
+    ) -> Settlement:
+        """The outcome of the next attempt; successful unless a state says otherwise."""
+        number = obligation.last_number + 1
+        failed = {} if state is State.DELIVERED else {"outcome": "status", "status": 500}
+        given: dict[str, Any] = {
+            "epoch": self.epochs[slot_of(obligation.endpoint_key)],
+            "settled_at": NOW + 10,
+            "due_at": NOW + 1_000,
+            "reason": "attempts_spent" if state is State.EXHAUSTED else None,
+        }
+        return Settlement(
+            obligation=obligation,
+            state=state,
+            attempt=attempt(number, **failed) if attempt_ is None else attempt_,
+            **{**given, **fields},
+        )
+
+    async def settle(self, obligation: Obligation, state: State = State.DELIVERED, **fields: Any) -> Settled:
+        """Make the outcome of the next attempt durable."""
+        return await self.store.work.settle([self.outcome(obligation, state, **fields)])
+
+    async def queue(self, endpoint_key: int, lane: Lane = Lane.LIVE, **bounds: int) -> Refill:
+        """The head of a queue, with wide bounds unless some are given."""
+        given = {"now": NOW, "limit": 100, "bytes_max": 1 << 20}
+        return await self.store.work.fetch(endpoint_key, lane, **{**given, **bounds})
+
+    async def record(self, obligation: Obligation) -> DeliveryRecord:
+        """The delivery as the ledger shows it."""
+        record = await self.store.ledger.delivery(obligation.event_key, obligation.endpoint_key)
+        assert record is not None
+        return record
+
+    async def attempts(self, obligation: Obligation) -> list[Attempt]:
+        """All attempts of the delivery."""
+        return await self.store.ledger.attempts(obligation.event_key, obligation.endpoint_key)
+
+    async def events(self, environment: Environment = Environment.LIVE, **query: Any) -> list[int]:
+        """Keys of events as the ledger lists them."""
+        records = await self.store.ledger.events(EventQuery(environment=environment, **query))
+        return [record.event.key for record in records]
+
+    async def deliveries(self, environment: Environment = Environment.LIVE, **query: Any) -> list[tuple[int, int]]:
+        """Event keys and endpoint keys of deliveries as the ledger lists them."""
+        records = await self.store.ledger.deliveries(DeliveryQuery(environment=environment, **query))
+        return [(record.event_key, record.endpoint_key) for record in records]
+
+    async def total(self) -> Counter[str]:
+        """The books over all tenants and endpoints; they must balance."""
+        total: Counter[str] = Counter()
+        for books in await self.store.ledger.audit(Environment.LIVE):
+            total += columns(books)
+        assert total["owed"] == total.total() - total["owed"], "owed is the sum of all the others"
+        return total
+
+
+def columns(books: Books) -> Counter[str]:
+    """The figures of one endpoint, zeros left out; ``discarded:…`` for each reason."""
+    return +Counter(
+        {
+            "owed": books.owed,
+            "delivered": books.delivered,
+            "waiting": books.waiting,
+            "retrying": books.retrying,
+            "exhausted": books.exhausted,
+            **{f"discarded:{reason}": count for reason, count in books.discarded.items()},
+        }
+    )
+
+
+class Stores:
+    """One place for a store, which a test opens, closes and opens again."""
+
+    def __init__(self, open_store: Callable[[], Awaitable[Store]]) -> None:
+        self._open_store = open_store
+        self._store: Store | None = None
+        self._values = Values()
+        self._lives = 0
+
+    async def open(self) -> Scene:
+        """Open the store (again, if it is open) and take all slots, as a node that started anew."""
+        await self.close()
+        self._store = await self._open_store()
+        dead, self._lives = f"node-{self._lives}", self._lives + 1
+        node = f"node-{self._lives}"
+        epochs = await self._store.ownership.acquire(node, now=NOW, lease_ms=LEASE_MS, dead=(dead,))
+        return Scene(self._store, node, epochs, self._values)
+
+    async def close(self) -> None:
+        """Close the store, if it is open."""
+        if self._store is not None:
+            await self._store.close()
+            self._store = None

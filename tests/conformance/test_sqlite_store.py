@@ -1,0 +1,42 @@
+"""The embedded store keeps every promise of the protocol."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from posthouse.store.open import open_store
+from posthouse.testing.conformance import (
+    Stores,
+    TestAudit,
+    TestCatalogue,
+    TestDiscarding,
+    TestIntake,
+    TestLedger,
+    TestLife,
+    TestOwnership,
+    TestQueues,
+    TestRetrying,
+    TestSettling,
+)
+from posthouse.testing.manual_clock import ManualClock
+
+__all__ = [
+    "TestAudit",
+    "TestCatalogue",
+    "TestDiscarding",
+    "TestIntake",
+    "TestLedger",
+    "TestLife",
+    "TestOwnership",
+    "TestQueues",
+    "TestRetrying",
+    "TestSettling",
+]
+
+
+@pytest.fixture
+async def stores(tmp_path: Path) -> AsyncIterator[Stores]:
+    stores = Stores(lambda: open_store(tmp_path / "store", clock=ManualClock(), commit_interval_ms=0))
+    yield stores
+    await stores.close()
