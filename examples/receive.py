@@ -8,8 +8,7 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from posthouse.core.errors import SignatureInvalid
-from posthouse.sdk.verify import verify
+from posthouse.sdk.verify import SignatureInvalid, verify
 
 
 class Receiver(BaseHTTPRequestHandler):

@@ -1,10 +1,12 @@
 """The API as one ASGI application: a dispatcher in front, hot routes beside it, management behind it."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from http import HTTPStatus
 from typing import Any, Final, cast
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -61,6 +63,15 @@ def create_app(use_cases: UseCases) -> ASGIApp:
 
 def create_management(use_cases: UseCases, *, also_post: frozenset[str] = frozenset()) -> FastAPI:
     """The management routes on FastAPI. ``also_post``: paths whose POST is served elsewhere."""
+    routers = (
+        endpoint_routes(use_cases.endpoints),
+        event_routes(use_cases.events),
+        delivery_routes(use_cases.deliveries),
+        audit_routes(use_cases.books),
+        key_routes(use_cases.keys),
+        tenant_routes(use_cases.tenants),
+    )
+    methods = _Methods(routers, also_post)
     app = FastAPI(
         title="Posthouse",
         version="1",
@@ -71,16 +82,28 @@ def create_management(use_cases: UseCases, *, also_post: frozenset[str] = frozen
             PosthouseError: _refused,
             RequestValidationError: _not_valid,
             Exception: _failed,
-            HTTPException: _refused_by_framework(also_post),
+            HTTPException: _refused_by_framework(methods),
         },
     )
-    app.include_router(endpoint_routes(use_cases.endpoints))
-    app.include_router(event_routes(use_cases.events))
-    app.include_router(delivery_routes(use_cases.deliveries))
-    app.include_router(audit_routes(use_cases.books))
-    app.include_router(key_routes(use_cases.keys))
-    app.include_router(tenant_routes(use_cases.tenants))
+    for router in routers:
+        app.include_router(router)
     return app
+
+
+class _Methods:
+    """Which methods a path takes; the framework only knows those of the first route that matches."""
+
+    def __init__(self, routers: Sequence[APIRouter], also_post: frozenset[str]) -> None:
+        self._routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+        self._also_post = also_post
+
+    def of(self, path: str) -> str:
+        """The value of the Allow header for ``path``."""
+        found = {"POST"} if path in self._also_post else set()
+        for route in self._routes:
+            if route.path_regex.match(path):
+                found |= route.methods or set()
+        return ", ".join(sorted(found))
 
 
 def _answer(request: Request, error: PosthouseError, *, allow: str | None = None) -> Response:
@@ -108,12 +131,10 @@ async def _not_valid(request: Request, error: Exception) -> Response:
     return _answer(request, InvalidInput(errors=entries))
 
 
-def _refused_by_framework(also_post: frozenset[str]) -> Callable[[Request, Exception], Coroutine[Any, Any, Response]]:
+def _refused_by_framework(methods: _Methods) -> Callable[[Request, Exception], Coroutine[Any, Any, Response]]:
     async def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        allow = (error.headers or {}).get("Allow")
-        if allow is not None and request.scope["path"] in also_post:
-            allow += ", POST"
+        allow = methods.of(request.scope["path"]) if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else None
         return _answer(request, error_for_status(error.status_code), allow=allow)
 
     return answer

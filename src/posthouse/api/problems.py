@@ -89,4 +89,6 @@ _BY_STATUS: Final = {
 
 def error_for_status(status: int) -> PosthouseError:
     """The error of our own for a status that the framework came up with."""
+    if status == HTTPStatus.NOT_FOUND:
+        return NotFound("There is nothing at this path.", hint="See /openapi.json for all there is.")
     return _BY_STATUS.get(status, PosthouseError)()

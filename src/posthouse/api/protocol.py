@@ -149,12 +149,18 @@ class BoundedProtocol(HttpToolsProtocol):
         bounds = self._shared.bounds
         waited = now - self._since
         if self._phase is _IDLE:
-            if self._is_busy():
+            if self._is_busy() and not self.flow.write_paused:
                 self._since = now
-            elif waited > bounds.keep_alive_seconds_max:
-                self.transport.close()
+            elif waited > (bounds.body_seconds_max if self.flow.write_paused else bounds.keep_alive_seconds_max):
+                # Whoever does not read its answer would never let a mere close come to its end.
+                if self.transport.get_write_buffer_size():
+                    self.transport.abort()
+                else:
+                    self.transport.close()
         elif self._phase is _LINGER:
-            if waited > bounds.linger_seconds_max:
+            if self._is_busy() and not self.cycle.disconnected:
+                self._since = now  # an earlier request is still to be answered
+            elif waited > bounds.linger_seconds_max:
                 self.transport.abort()
         elif waited > (bounds.head_seconds_max if self._phase is _HEAD else bounds.body_seconds_max):
             self._refuse(RequestTimeout())

@@ -1,5 +1,7 @@
 """Endpoints over the API: what is made, shown, changed, and what can never be made."""
 
+import asyncio
+
 import httpx2
 import pytest
 
@@ -166,6 +168,21 @@ async def test_a_change_touches_what_it_names_only(client: httpx2.AsyncClient, h
     assert changed["updated_at"] != endpoint["updated_at"]
     stored = await house.store.catalogue.endpoint(key_of(endpoint))
     assert stored == house.catalogue.endpoint(key_of(endpoint)) == house.hints.endpoints[-1]
+
+
+async def test_changes_at_one_time_are_all_kept(client: httpx2.AsyncClient) -> None:
+    """Each reads, changes and writes the whole endpoint: one at a time, or one change is lost."""
+    endpoint = await create(client)
+    place = f"/v1/endpoints/{endpoint['id']}"
+    fields: dict[str, object] = {"description": "d", "retry": "none", "timeout_ms": 700, "headers": {"X-A": "1"}}
+    await asyncio.gather(
+        *(client.patch(place, json={name: value}) for name, value in fields.items()),
+        client.post(f"{place}/pause"),
+        client.post(f"{place}/rotate-secret"),
+    )
+    shown = (await client.get(place)).json()
+    assert {name: shown[name] for name in fields} == fields
+    assert (shown["state"], len(shown["secrets"])) == ("paused", 2)
 
 
 @pytest.mark.parametrize("body", [{"tenant": "other"}, {"secret": SECRET}, {"url": None}, {"events": []}, {"bogus": 1}])

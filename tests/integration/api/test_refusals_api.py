@@ -45,6 +45,7 @@ async def test_unknown_resources_are_not_found(client: httpx2.AsyncClient, path:
         ("PUT", "/v1/endpoints", {"GET", "POST"}),
         ("DELETE", "/v1/events", {"GET", "POST"}),
         ("PATCH", "/v1/deliveries/x", {"GET"}),
+        ("PUT", "/v1/endpoints/x", {"GET", "PATCH", "DELETE"}),
         ("POST", "/v1/audit", {"GET"}),
         ("GET", "/v1/endpoints/x/pause", {"POST"}),
         ("POST", "/healthz", {"GET", "HEAD"}),
@@ -57,7 +58,7 @@ async def test_a_wrong_method_names_the_right_ones(
 ) -> None:
     answer = await client.request(method, path)
     assert_problem(answer, 405, "method_not_allowed")
-    assert set(answer.headers["allow"].split(", ")) <= allow
+    assert set(answer.headers["allow"].split(", ")) == allow
 
 
 @pytest.mark.parametrize("path", POSTS)

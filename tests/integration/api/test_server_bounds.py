@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -239,10 +240,15 @@ async def test_what_is_no_clear_http_is_refused(connect: Connect, request_bytes:
     await peer.refused(400, "malformed_request")
 
 
-async def test_a_refusal_never_stands_in_for_an_earlier_answer(connect: Connect, echo: Echo) -> None:
+async def test_a_refusal_never_stands_in_for_an_earlier_answer(
+    connect: Connect, server: ApiServer, clock: ManualClock, echo: Echo
+) -> None:
     peer = await connect()
     await peer.say(GET.replace(b"/a", b"/wait") + b"nonsense\r\n\r\n")
     await echo.waiting.wait()
+    for _ in range(3):  # nor does it cost that answer, however late it is
+        clock.advance(60_000)
+        await until(lambda: server._connections.now == clock.monotonic())
     echo.go.set()
     status, headers, body = await peer.answer()
     assert (status, headers["connection"], body["path"]) == (200, "close", "/wait")
@@ -414,15 +420,39 @@ async def test_an_idle_connection_is_closed_without_a_word(
     assert await peer.ended()
 
 
-async def test_an_answer_may_take_its_time(connect: Connect, clock: ManualClock, echo: Echo) -> None:
+async def test_an_answer_may_take_its_time(connect: Connect, server: ApiServer, clock: ManualClock, echo: Echo) -> None:
     peer = await connect()
     await peer.say(GET.replace(b"/a", b"/wait"))
     await echo.waiting.wait()
-    for _ in range(5):
+    for _ in range(3):
         clock.advance(60_000)
-        await asyncio.get_running_loop().run_in_executor(None, str)  # the loop turns, and sweeps
+        await until(lambda: server._connections.now == clock.monotonic())
     echo.go.set()
     assert (await peer.answer())[0] == 200
+
+
+@pytest.mark.parametrize("size", [100_000, 20_000_000])
+async def test_a_client_that_does_not_read_its_answer_is_cut_off(clock: ManualClock, size: int) -> None:
+    written = asyncio.Event()
+
+    async def large(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", str(size).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        written.set()
+        half = b"x" * (size // 2)
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+        await send({"type": "http.response.body", "body": half})
+
+    server = ApiServer(large, clock, bounds=BOUNDS)
+    port = await server.start("127.0.0.1", 0)
+    with socket.socket() as stubborn:
+        stubborn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        stubborn.connect(("127.0.0.1", port))
+        stubborn.sendall(GET)
+        await written.wait()
+        clock.advance(int(limits.KEEP_ALIVE_SECONDS_MAX * 1_000) + 1_000)
+        await until(lambda: server.connections == 0)
+    await server.stop(grace_seconds=0)
 
 
 async def test_a_refused_client_that_does_not_close_is_cut_off(

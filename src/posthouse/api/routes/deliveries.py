@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from posthouse.api.cursors import decode_keys, encode_keys
+from posthouse.api.delivery_views import DeliveryDetailView, DeliveryView
 from posthouse.api.requests import DeliveriesQuery, time_of
 from posthouse.api.routes.caller import Caller, IdempotencyKey
-from posthouse.api.views import DeliveryDetailView, DeliveryView, Page, page
+from posthouse.api.views import Page, page
 from posthouse.core.delivery import State
 from posthouse.gateway.deliveries import Deliveries, DeliveryFilter
 

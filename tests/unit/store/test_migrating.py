@@ -1,0 +1,95 @@
+"""Migrations: forward only, whole or not at all, and never over a file that is not ours."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import apsw
+import pytest
+
+from posthouse.core.errors import StoreIncompatible
+from posthouse.store.sqlite.migrating import APPLICATION_ID, Migration, check_ours, known_migrations, migrate
+
+KNOWN = known_migrations()
+MORE = [*KNOWN, Migration(len(KNOWN) + 1, "more", "CREATE TABLE more (n INTEGER) STRICT;")]
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> apsw.Connection:
+    return apsw.Connection(str(tmp_path / "store.db"))
+
+
+def contents(connection: apsw.Connection) -> dict[str, object]:
+    """The schema without comments and spaces, and the rows of every table but the migrations'."""
+    found: dict[str, object] = {}
+    for name, text in connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall():
+        lines = [line.partition("--")[0] for line in str(text).splitlines()]
+        found[str(name)] = " ".join(" ".join(lines).split())
+    tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'migrations'")
+    for (name,) in tables.fetchall():
+        found[f"rows of {name}"] = connection.execute(f'SELECT * FROM "{name}"').fetchall()  # noqa: S608 - our own names
+    return found
+
+
+def test_the_schema_file_is_what_the_migrations_make(connection: apsw.Connection) -> None:
+    migrate(connection, KNOWN, now=1)
+    described = apsw.Connection(":memory:")
+    described.execute(files("posthouse.store.sqlite").joinpath("schema.sql").read_text("utf-8"))
+    assert contents(connection) == contents(described)
+
+
+def test_a_new_file_gets_every_step_once(connection: apsw.Connection) -> None:
+    check_ours(connection, KNOWN)
+    assert migrate(connection, KNOWN, now=7) == len(KNOWN)
+    assert connection.pragma("application_id") == APPLICATION_ID
+    assert connection.pragma("user_version") == len(KNOWN)
+    recorded = connection.execute("SELECT number, name, checksum, applied_at FROM migrations").fetchall()
+    assert recorded == [(m.number, m.name, m.checksum, 7) for m in KNOWN]
+    check_ours(connection, KNOWN)
+    assert migrate(connection, KNOWN, now=8) == 0
+
+
+def test_an_older_store_gets_what_is_missing(connection: apsw.Connection) -> None:
+    migrate(connection, KNOWN, now=1)
+    check_ours(connection, MORE)
+    assert migrate(connection, MORE, now=2) == 1
+    assert connection.pragma("user_version") == len(MORE)
+
+
+def test_a_step_that_fails_leaves_the_store_as_it_was(connection: apsw.Connection) -> None:
+    migrate(connection, KNOWN, now=1)
+    before = contents(connection)
+    bad = [*KNOWN, Migration(len(KNOWN) + 1, "bad", "CREATE TABLE half (n INTEGER); SELECT nothing;")]
+    with pytest.raises(apsw.SQLError):
+        migrate(connection, bad, now=2)
+    assert contents(connection) == before
+    assert connection.pragma("user_version") == len(KNOWN)
+    assert not connection.in_transaction
+
+
+def test_a_newer_store_is_refused(connection: apsw.Connection) -> None:
+    migrate(connection, MORE, now=1)
+    with pytest.raises(StoreIncompatible, match="schema version"):
+        check_ours(connection, KNOWN)
+
+
+def test_a_store_of_other_migrations_is_refused(connection: apsw.Connection) -> None:
+    """A released step must never change."""
+    migrate(connection, KNOWN, now=1)
+    changed = [KNOWN[0]._replace(script=KNOWN[0].script + " "), *KNOWN[1:]]
+    with pytest.raises(StoreIncompatible, match="other migrations"):
+        check_ours(connection, changed)
+
+
+def test_a_database_of_something_else_is_refused(connection: apsw.Connection) -> None:
+    connection.execute("CREATE TABLE theirs (n INTEGER)")
+    with pytest.raises(StoreIncompatible, match="something else"):
+        check_ours(connection, KNOWN)
+    connection.pragma("application_id", 5)
+    connection.execute("DROP TABLE theirs")
+    with pytest.raises(StoreIncompatible, match="something else"):
+        check_ours(connection, KNOWN)
+
+
+def test_steps_are_numbered_without_a_gap() -> None:
+    assert [m.number for m in KNOWN] == list(range(1, len(KNOWN) + 1))
+    assert len({m.name for m in KNOWN}) == len(KNOWN)

@@ -1,0 +1,88 @@
+"""The named SQL: it parses, it compiles, and it finds its rows by index."""
+
+import re
+from importlib.resources import files
+
+import apsw
+import pytest
+
+from posthouse.store.sqlite.statements import SQL, parse
+
+#: Statements that read a table from end to end, and why they may.
+SCANS = {
+    "all_api_keys": "the catalogue is read whole",
+    "all_endpoints": "the catalogue is read whole",
+    "all_tenants": "the catalogue is read whole",
+    "all_migrations": "a handful of rows",
+    "all_slots": "256 rows",
+    "slots_of_node": "256 rows",
+    "acquire_slots": "256 rows",
+    "release_slots": "256 rows",
+    "audit_endpoints": "the audit recounts everything",
+    "audit_open": "the audit recounts everything",
+    "audit_owed": "the audit recounts everything",
+    "audit_reopened": "the audit recounts everything",
+    "audit_settled": "the audit recounts everything",
+    "count_tables": "the schema",
+    "key_floor": "max() of a primary key is one seek",
+}
+SORTS = {"audit_owed", "audit_reopened", "audit_settled", "describe_open", "describe_settled", "all_tenants"}
+TABLES = "events|identities|obligations|history|attempts|reopened|endpoints|tenants|api_keys|slots|[a-z]+_periods"
+
+
+@pytest.fixture(scope="module")
+def database() -> apsw.Connection:
+    connection = apsw.Connection(":memory:")
+    connection.execute(files("posthouse.store.sqlite").joinpath("schema.sql").read_text("utf-8"))
+    return connection
+
+
+def bindings(statement: str) -> dict[str, None] | tuple[None, ...]:
+    names = set(re.findall(r":([a-z_]+)", statement))
+    if names:
+        return dict.fromkeys(names)
+    numbered = [int(n) for n in re.findall(r"\?(\d+)", statement)]
+    return (None,) * (max(numbered) if numbered else statement.count("?"))
+
+
+@pytest.mark.parametrize("name", SQL)
+def test_every_statement_compiles_and_uses_an_index(database: apsw.Connection, name: str) -> None:
+    """A table is read from end to end, or sorted, only where that is meant."""
+    statement = SQL[name]
+    steps = [str(row[3]) for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", bindings(statement))]
+    scans = [step for step in steps if re.match(rf"SCAN ({TABLES}|o|e|h|p|a|i)\b", step)]
+    assert not scans or name in SCANS
+    assert not [step for step in steps if "TEMP B-TREE" in step] or name in SORTS
+
+
+@pytest.mark.parametrize("name", ["fetch_due", "next_due_at", "open_of_endpoint", "survey"])
+def test_queues_are_read_through_their_index(database: apsw.Connection, name: str) -> None:
+    steps = [str(row[3]) for row in database.execute(f"EXPLAIN QUERY PLAN {SQL[name]}", bindings(SQL[name]))]
+    used = [step for step in steps if re.search(r"\b(o|obligations) USING", step)]
+    assert used
+    assert all("obligations_by_due" in step for step in used)
+
+
+def test_no_statement_is_left_over() -> None:
+    """Each one is named in exactly the modules that run it."""
+    package = files("posthouse.store.sqlite")
+    sources = "".join(file.read_text("utf-8") for file in package.iterdir() if file.name.endswith(".py"))
+    assert set(re.findall(r'SQL\["([a-z_]+)"\]', sources)) == set(SQL)
+
+
+def test_parsing() -> None:
+    text = "-- name: one\n-- What it does.\nSELECT 1;\n\n-- name: two\n-- More\n-- lines.\nSELECT 2\nFROM x;\n"
+    assert parse(text) == {"one": "SELECT 1;", "two": "SELECT 2\nFROM x;"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-- name: undescribed\nSELECT 1;",
+        "-- name: empty\n-- Nothing.\n",
+        "-- name: twice\n-- A.\nSELECT 1;\n-- name: twice\n-- A.\nSELECT 1;",
+    ],
+)
+def test_a_bad_file_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="query"):
+        parse(text)
