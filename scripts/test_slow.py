@@ -1,28 +1,25 @@
 """The tests with real nodes: minutes. The rigs come last and alone, because they measure and kill.
 
-Arguments go to pytest. The last line is pytest's own summary.
+Arguments go to pytest.
 """
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+import steps
 
-#: Folders that run together, and how.
-GROUPS = ((("integration", "e2e"), ("-n", "2")), (("rigs",), ()))
+#: Folders that run together, how, and for how many seconds at most.
+GROUPS = (
+    (("integration", "e2e"), ("-n", "2"), 1_200),
+    (("rigs",), (), 2_400),
+)
 
 
 def main(arguments: list[str]) -> int:
     """Run every group, also after a failure; 0 if all passed."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("POSTHOUSE_")}
     failed = False
-    for names, options in GROUPS:
-        folders = [f"tests/{name}" for name in names if (ROOT / "tests" / name).is_dir()]
-        print(f"== {', '.join(folders)}", flush=True)
-        command = [sys.executable, "-m", "pytest", "--durations=5", *options, *folders, *arguments]
-        failed |= subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0
+    for names, options, seconds_max in GROUPS:
+        command = ["pytest", "--durations=5", *options, *steps.folders(names), *arguments]
+        failed |= not steps.run(" and ".join(names), command, seconds_max=seconds_max)
     return 1 if failed else 0
 
 

@@ -1,5 +1,6 @@
 """One node, put together: settings and ports become objects here, and nowhere else."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -8,30 +9,24 @@ from starlette.types import ASGIApp
 
 from posthouse.api.application import create_app
 from posthouse.api.health import Readiness
-from posthouse.api.use_cases import UseCases
 from posthouse.config import Config
 from posthouse.core.address import AddressPolicy
+from posthouse.core.errors import PosthouseError
 from posthouse.core.model import Environment, Scope
 from posthouse.core.ports import Clock, Entropy
 from posthouse.engine.engine import Engine
-from posthouse.gateway.books import Books
 from posthouse.gateway.catalogue import Catalogue
-from posthouse.gateway.deliveries import Deliveries
-from posthouse.gateway.endpoints import REASON_GONE, Endpoints
-from posthouse.gateway.events import Events
-from posthouse.gateway.intake import IntakeBatcher
+from posthouse.gateway.endpoints import REASON_GONE
+from posthouse.gateway.gateway import Gateway
 from posthouse.gateway.key_source import KeySource
-from posthouse.gateway.keys import Keys
-from posthouse.gateway.principal import Authenticator
-from posthouse.gateway.publish import Publisher
-from posthouse.gateway.target_check import Resolve, TargetCheck
-from posthouse.gateway.tenants import Tenants
+from posthouse.gateway.target_check import Resolve
 from posthouse.store.protocol import Store
-from posthouse.telemetry import Metrics
+from posthouse.telemetry import Log, Metrics, log
 from posthouse.transport.protocol import Transport
 
 NODE_NUMBER: Final = 1  #: part of every key; one node at a time opens an embedded store
 _NAME_BYTES: Final = 8
+_STATS_SECONDS: Final = 10.0
 _FIRST_KEY_NAME: Final = "first key"
 
 
@@ -58,50 +53,41 @@ class Node:
         self.metrics = metrics or Metrics()
         self.name = f"node-{entropy.token(_NAME_BYTES).hex()}"
         self.new_key = KeySource(clock, node=NODE_NUMBER, floor=key_floor)
-        self.catalogue = Catalogue(store.catalogue)
+        catalogue = Catalogue(store.catalogue)
         self.engine = Engine(
             store,
-            self.catalogue,
+            catalogue,
             ports.transport,
             clock=clock,
             entropy=entropy,
             metrics=self.metrics,
             node=self.name,
-            disable=lambda endpoint: self.endpoints.disable(endpoint.key, REASON_GONE),
+            disable=lambda endpoint: self.gateway.endpoints.disable(endpoint.key, REASON_GONE),
             in_flight_max=config.in_flight_max,
             in_flight_per_endpoint=config.in_flight_per_endpoint,
         )
-        self.intake = IntakeBatcher(store.intake, self.engine, self.metrics, room=lambda: self.engine.board.room)
-        self.metrics.gauge("intake_waiting", lambda: self.intake.waiting)
-        self.publisher = Publisher(self.catalogue, self.intake, clock, self.new_key)
-        tenants = Tenants(store.catalogue, self.catalogue, clock)
-        self.endpoints = Endpoints(
+        self.gateway = Gateway(
             store,
-            self.catalogue,
+            catalogue,
             self.engine,
-            tenants,
-            TargetCheck(ports.policy, ports.resolve),
+            self.metrics,
             clock=clock,
             entropy=entropy,
-            new_key=self.new_key,
+            new_key=KeySource(clock, node=NODE_NUMBER, floor=key_floor),
+            policy=ports.policy,
+            resolve=ports.resolve,
+            room=lambda: self.engine.board.room,
         )
-        events = Events(store.ledger)
-        self.deliveries = Deliveries(store, self.catalogue, self.engine, events, clock)
-        self.keys = Keys(store.catalogue, self.catalogue, clock, entropy, self.new_key)
+        self._store_bytes = self._wal_bytes = 0
+        self.metrics.gauge("store_bytes", lambda: self._store_bytes)
+        self.metrics.gauge("store_wal_bytes", lambda: self._wal_bytes)
+        self.metrics.gauge("intake_waiting", lambda: self.gateway.intake.waiting)
         self.app: ASGIApp = create_app(
-            UseCases(
-                publisher=self.publisher,
-                authenticator=Authenticator(self.catalogue),
-                endpoints=self.endpoints,
-                deliveries=self.deliveries,
-                events=events,
-                keys=self.keys,
-                tenants=tenants,
-                books=Books(store.ledger),
-                readiness=Readiness(self._probe, self._unready, clock.monotonic),
-                metrics=self.metrics.render,
-            )
+            self.gateway,
+            readiness=Readiness(self._probe, self._unready, clock.monotonic),
+            metrics=self.metrics.render,
         )
+        self._watch: asyncio.Task[None] | None = None
 
     async def start(self, *, keep_first_key: Callable[[str], None]) -> None:
         """Read the catalogue, begin to deliver; on a new store make the first API key.
@@ -109,20 +95,35 @@ class Node:
         The embedded store is open in one process only, so whoever held its slots before is dead.
         ``keep_first_key`` gets the key's text, which the store never holds, before the key is stored.
         """
-        await self.catalogue.refresh()
-        if not self.catalogue.api_keys(Environment.LIVE):
-            await self.keys.create_key(Environment.LIVE, Scope.ADMIN, _FIRST_KEY_NAME, before_stored=keep_first_key)
+        gateway = self.gateway
+        await gateway.catalogue.refresh()
+        if not gateway.catalogue.api_keys(Environment.LIVE):
+            await gateway.keys.create_key(Environment.LIVE, Scope.ADMIN, _FIRST_KEY_NAME, before_stored=keep_first_key)
         owners = await self._ports.store.ownership.owners()
         await self.engine.start(dead=sorted({owner for owner, _, _ in owners.values() if owner is not None}))
-        await self.endpoints.finish_deletions()
+        self._watch = asyncio.create_task(self._keep_house())
 
     async def stop(self, *, drain_seconds: float | None = None) -> None:
         """Answer what was taken, drain, release the slots, close everything. Idempotent."""
         self._stopping = True
-        await self.intake.close()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        await self.gateway.intake.close()
         await self.engine.stop(drain_seconds=self._drain_seconds if drain_seconds is None else drain_seconds)
         await self._ports.transport.close()
         await self._ports.store.close()
+
+    async def _keep_house(self) -> None:
+        """Finish what an earlier life left half done, then keep the gauges of the store up to date."""
+        try:
+            await self.gateway.endpoints.finish_deletions()
+            while True:
+                stats = await self._ports.store.admin.stats()
+                self._store_bytes, self._wal_bytes = stats.bytes_used, stats.bytes_wal
+                await asyncio.sleep(_STATS_SECONDS)
+        except PosthouseError as error:
+            log(Log.LOOP_FAILED, exc_info=error, loop="house")
 
     def drain(self) -> None:
         """Let ``/readyz`` say that this node goes away."""

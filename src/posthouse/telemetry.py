@@ -96,6 +96,8 @@ GAUGES: Final = (
     Gauge("windows", "Queues (endpoint and lane) that hold work in memory."),
     Gauge("window_items", "Deliveries that are buffered in memory."),
     Gauge("window_bytes", "Bytes of event data that are buffered in memory."),
+    Gauge("store_bytes", "Bytes of the store's main file."),
+    Gauge("store_wal_bytes", "Bytes of the store's write-ahead log."),
     Gauge("slots_owned", "Hash slots of endpoints that this node owns."),
 )
 

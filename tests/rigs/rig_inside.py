@@ -47,7 +47,7 @@ async def node_inside(
 
 async def add_endpoint(node: Node, url: str, event_type: str) -> int:
     """An endpoint for events of one type; its key."""
-    issued = await node.endpoints.create(Environment.LIVE, EndpointSpec(url=url, events=(event_type,)))
+    issued = await node.gateway.endpoints.create(Environment.LIVE, EndpointSpec(url=url, events=(event_type,)))
     return issued.endpoint.key
 
 

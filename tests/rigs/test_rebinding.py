@@ -52,7 +52,7 @@ async def test_a_name_that_changes_its_answer_is_refused_when_dialled(tmp_path: 
         asked = names.asked
         names.addresses = [address]
 
-        accepted = await node.publisher.publish(Environment.LIVE, b'{"type":"order.paid","data":{}}', None)
+        accepted = await node.gateway.publisher.publish(Environment.LIVE, b'{"type":"order.paid","data":{}}', None)
         await until(lambda: node.metrics.deliveries_settled["retrying"] == 1)
 
         (attempt,) = await ports.store.ledger.attempts(accepted.key, endpoint)

@@ -25,7 +25,7 @@ async def test_what_is_on_its_way_while_the_leases_are_renewed_is_settled_and_no
     transport = ScriptedTransport(lambda _: held)
     async with node_inside(tmp_path, transport, policy=AddressPolicy(("127.0.0.0/8",))) as (node, ports):
         await add_endpoint(node, "http://127.0.0.1/", "*")
-        await node.publisher.publish(Environment.LIVE, b'{"type":"order.paid","data":{}}', None)
+        await node.gateway.publisher.publish(Environment.LIVE, b'{"type":"order.paid","data":{}}', None)
         await transport.sent(1)
 
         before = await lease_end(ports.store)

@@ -71,7 +71,7 @@ async def test_a_delivery_costs_two_batched_writes_and_no_claim_query(
 
             async def one_publisher() -> None:
                 for body in bodies:
-                    accepted = await node.publisher.publish(Environment.LIVE, body, None)
+                    accepted = await node.gateway.publisher.publish(Environment.LIVE, body, None)
                     assert (accepted.owed, accepted.duplicate) == (1, False)
 
             before = node.metrics.deliveries_settled["delivered"]

@@ -1,6 +1,6 @@
 """The API as one ASGI application: a dispatcher in front, hot routes beside it, management behind it."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from http import HTTPStatus
 from typing import Any, Final, cast
 
@@ -23,8 +23,8 @@ from posthouse.api.routes.administration import audit_routes, key_routes, tenant
 from posthouse.api.routes.deliveries import delivery_routes
 from posthouse.api.routes.endpoints import endpoint_routes
 from posthouse.api.routes.events import event_routes
-from posthouse.api.use_cases import UseCases
 from posthouse.core.errors import InvalidInput, PosthouseError
+from posthouse.gateway.gateway import Gateway
 
 OPENAPI_PATH: Final = "/openapi.json"
 VALIDATION_ERRORS_MAX: Final = 100
@@ -51,25 +51,31 @@ class Dispatcher:
         await self._always.get(path, self._rest)(scope, receive, send)
 
 
-def create_app(use_cases: UseCases) -> ASGIApp:
-    """The whole API over ``use_cases``."""
+def create_app(gateway: Gateway, *, readiness: Callable[[], Awaitable[bytes]], metrics: Callable[[], bytes]) -> ASGIApp:
+    """The whole API over ``gateway``.
+
+    Args:
+        gateway: the use-cases.
+        readiness: answers ``/readyz`` (``health.Readiness``).
+        metrics: the Prometheus text exposition.
+    """
     bodies = Bodies()
-    posts = cast("dict[str, ASGIApp]", publish_routes(use_cases.authenticator, bodies, use_cases.publisher))
-    always = cast("dict[str, ASGIApp]", health_routes(use_cases.readiness, use_cases.metrics))
-    management = create_management(use_cases, also_post=frozenset(posts))
+    posts = cast("dict[str, ASGIApp]", publish_routes(gateway.authenticator, bodies, gateway.publisher))
+    always = cast("dict[str, ASGIApp]", health_routes(readiness, metrics))
+    management = create_management(gateway, also_post=frozenset(posts))
     always[OPENAPI_PATH] = PlainResource(Description(management))
-    return Dispatcher(posts, always, Gate(management, use_cases.authenticator, bodies))
+    return Dispatcher(posts, always, Gate(management, gateway.authenticator, bodies))
 
 
-def create_management(use_cases: UseCases, *, also_post: frozenset[str] = frozenset()) -> FastAPI:
+def create_management(gateway: Gateway, *, also_post: frozenset[str] = frozenset()) -> FastAPI:
     """The management routes on FastAPI. ``also_post``: paths whose POST is served elsewhere."""
     routers = (
-        endpoint_routes(use_cases.endpoints),
-        event_routes(use_cases.events),
-        delivery_routes(use_cases.deliveries),
-        audit_routes(use_cases.books),
-        key_routes(use_cases.keys),
-        tenant_routes(use_cases.tenants),
+        endpoint_routes(gateway.endpoints),
+        event_routes(gateway.events),
+        delivery_routes(gateway.deliveries),
+        audit_routes(gateway.books),
+        key_routes(gateway.keys),
+        tenant_routes(gateway.tenants),
     )
     methods = _Methods(routers, also_post)
     app = FastAPI(

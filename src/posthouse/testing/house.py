@@ -57,12 +57,12 @@ class House:
     async def endpoint(self, *events: str, url: str = "http://203.0.114.1/hook", **fields: Any) -> Endpoint:
         """Create an endpoint, for all events unless some are named."""
         spec = EndpointSpec(url=url, events=events or ("*",), **fields)
-        return (await self.node.endpoints.create(Environment.LIVE, spec)).endpoint
+        return (await self.node.gateway.endpoints.create(Environment.LIVE, spec)).endpoint
 
     async def publish(self, event_type: str = "t", data: object = 1, **fields: object) -> Accepted:
         """Publish one event."""
         body = json.dumps({"type": event_type, "data": data, **fields}).encode()
-        return await self.node.publisher.publish(Environment.LIVE, body, None)
+        return await self.node.gateway.publisher.publish(Environment.LIVE, body, None)
 
     async def delivery(self, event: Accepted, endpoint: Endpoint) -> DeliveryRecord:
         """The delivery of ``event`` to ``endpoint`` as the ledger shows it."""

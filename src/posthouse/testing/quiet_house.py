@@ -18,23 +18,13 @@ from starlette.types import ASGIApp
 
 from posthouse.api.application import create_app
 from posthouse.api.health import Readiness
-from posthouse.api.use_cases import UseCases
 from posthouse.core.address import AddressPolicy
 from posthouse.core.limits import INTAKE_WAITING_MAX
 from posthouse.core.model import Endpoint, Environment, Lane, Scope
 from posthouse.core.ports import Clock
-from posthouse.gateway.books import Books
 from posthouse.gateway.catalogue import Catalogue
-from posthouse.gateway.deliveries import Deliveries
-from posthouse.gateway.endpoints import Endpoints
-from posthouse.gateway.events import Events
-from posthouse.gateway.intake import IntakeBatcher
+from posthouse.gateway.gateway import Gateway
 from posthouse.gateway.key_source import KeySource
-from posthouse.gateway.keys import Keys
-from posthouse.gateway.principal import Authenticator
-from posthouse.gateway.publish import Publisher
-from posthouse.gateway.target_check import TargetCheck
-from posthouse.gateway.tenants import Tenants
 from posthouse.store.open import open_store
 from posthouse.store.protocol import Store, Work
 from posthouse.telemetry import Metrics
@@ -95,7 +85,7 @@ class QuietHouse:
     """The gateway and its API over an open store.
 
     Attributes:
-        use_cases: what the API serves.
+        gateway: what the API serves.
         app: the API as an ASGI application.
         admin_key: text of a live API key with the scope admin.
         hints: what an engine would have been told.
@@ -104,48 +94,32 @@ class QuietHouse:
     """
 
     def __init__(self, store: Store, clock: Clock, *, key_floor: int) -> None:
-        entropy = SeededEntropy()
         self.store = store
         self.clock = clock
         self.hints = RecordedHints()
         self.names = Names()
         self.unready: str | None = None
         self.admin_key = ""
-        self.new_key = KeySource(clock, node=_NODE, floor=key_floor)
-        self.catalogue = Catalogue(store.catalogue)
-        metrics = Metrics()
-        self.intake = IntakeBatcher(store.intake, self.hints, metrics, room=lambda: INTAKE_WAITING_MAX)
-        tenants = Tenants(store.catalogue, self.catalogue, clock)
-        self.endpoints = Endpoints(
+        self.gateway = Gateway(
             store,
-            self.catalogue,
+            Catalogue(store.catalogue),
             self.hints,
-            tenants,
-            TargetCheck(AddressPolicy(), self.names),
+            Metrics(),
             clock=clock,
-            entropy=entropy,
-            new_key=self.new_key,
+            entropy=SeededEntropy(),
+            new_key=KeySource(clock, node=_NODE, floor=key_floor),
+            policy=AddressPolicy(),
+            resolve=self.names,
+            room=lambda: INTAKE_WAITING_MAX,
         )
-        events = Events(store.ledger)
-        self.keys = Keys(store.catalogue, self.catalogue, clock, entropy, self.new_key)
-        self.use_cases = UseCases(
-            publisher=Publisher(self.catalogue, self.intake, clock, self.new_key),
-            authenticator=Authenticator(self.catalogue),
-            endpoints=self.endpoints,
-            deliveries=Deliveries(store, self.catalogue, self.hints, events, clock),
-            events=events,
-            keys=self.keys,
-            tenants=tenants,
-            books=Books(store.ledger),
-            readiness=Readiness(self._probe, lambda: self.unready, clock.monotonic),
-            metrics=metrics.render,
+        self.app: ASGIApp = create_app(
+            self.gateway, readiness=Readiness(self._probe, lambda: self.unready, clock.monotonic), metrics=lambda: b""
         )
-        self.app: ASGIApp = create_app(self.use_cases)
 
     async def create_key(self, environment: Environment, scope: Scope) -> str:
         """The text of a new API key."""
         texts: list[str] = []
-        await self.keys.create_key(environment, scope, f"{environment} {scope}", before_stored=texts.append)
+        await self.gateway.keys.create_key(environment, scope, f"{environment} {scope}", before_stored=texts.append)
         return texts[0]
 
     def client(self, key: str | None = None) -> httpx2.AsyncClient:
@@ -165,9 +139,9 @@ async def open_quiet_house(directory: Path, *, clock: Clock | None = None) -> As
     store = await open_store(directory, clock=clock, commit_interval_ms=0)
     try:
         house = QuietHouse(store, clock, key_floor=await store.admin.key_floor())
-        await house.catalogue.refresh()
+        await house.gateway.catalogue.refresh()
         house.admin_key = await house.create_key(Environment.LIVE, Scope.ADMIN)
         yield house
-        await house.intake.close()
+        await house.gateway.intake.close()
     finally:
         await store.close()

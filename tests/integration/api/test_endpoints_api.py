@@ -54,7 +54,7 @@ async def test_every_field_is_kept(client: httpx2.AsyncClient, house: QuietHouse
     assert {name: endpoint[name] for name in fields} == fields
     assert (endpoint["state"], endpoint["state_reason"]) == ("paused", "paused_by_operator")
     stored = await house.store.catalogue.endpoint(key_of(endpoint))
-    assert stored == house.catalogue.endpoint(key_of(endpoint))
+    assert stored == house.gateway.catalogue.endpoint(key_of(endpoint))
     assert house.hints.endpoints == [stored]
 
 
@@ -167,7 +167,7 @@ async def test_a_change_touches_what_it_names_only(client: httpx2.AsyncClient, h
     assert {**changed, "updated_at": endpoint["updated_at"]} == expected
     assert changed["updated_at"] != endpoint["updated_at"]
     stored = await house.store.catalogue.endpoint(key_of(endpoint))
-    assert stored == house.catalogue.endpoint(key_of(endpoint)) == house.hints.endpoints[-1]
+    assert stored == house.gateway.catalogue.endpoint(key_of(endpoint)) == house.hints.endpoints[-1]
 
 
 async def test_changes_at_one_time_are_all_kept(client: httpx2.AsyncClient) -> None:
@@ -203,7 +203,7 @@ async def test_pause_and_resume_work_from_every_state_and_twice(client: httpx2.A
     for _ in range(2):
         assert (await client.post(f"{place}/resume")).json()["state"] == "active"
     assert {(key_of(endpoint), lane) for lane in Lane} <= set(house.hints.dues)
-    await house.endpoints.disable(key_of(endpoint), "gone")
+    await house.gateway.endpoints.disable(key_of(endpoint), "gone")
     assert (await client.get(place)).json()["state_reason"] == "gone"
     answer = (await client.patch(place, json={"active": True})).json()
     assert (answer["state"], answer["state_reason"], answer["active"]) == ("active", None, True)
@@ -268,6 +268,6 @@ async def test_an_interrupted_deletion_is_finished_at_the_start(client: httpx2.A
     await client.post("/v1/events", json={"type": "a", "data": 1})
     key = key_of(endpoint)
     await house.store.catalogue.set_endpoint_state(key, EndpointState.DELETED, reason=None, now=house.clock.now_ms())
-    await house.catalogue.refresh()
-    assert await house.endpoints.finish_deletions() == 1
+    await house.gateway.catalogue.refresh()
+    assert await house.gateway.endpoints.finish_deletions() == 1
     assert [backlog.endpoint_key for backlog in await house.store.work.survey()] == [key_of(kept)]

@@ -210,7 +210,7 @@ async def test_a_wait_names_its_reason(client: httpx2.AsyncClient, house: QuietH
     assert await code() == "in_flight"
     house.hints.flying.clear()
     await client.post(f"/v1/endpoints/{endpoint}/resume")
-    await house.endpoints.disable(key, "gone")
+    await house.gateway.endpoints.disable(key, "gone")
     assert await code() == "endpoint_disabled"
 
 

@@ -188,7 +188,7 @@ async def test_a_fault_of_the_program_shows_nothing_of_it(
 
     monkeypatch.setattr(house.store.ledger, "events", broken)
     monkeypatch.setattr(house.store.intake, "accept", broken)
-    monkeypatch.setattr(house.intake, "submit", broken)
+    monkeypatch.setattr(house.gateway.intake, "submit", broken)
     for answer in (
         await client.get("/v1/events"),
         await client.post("/v1/events", json={"type": "a", "data": 1}),
@@ -203,7 +203,7 @@ async def test_a_store_that_cannot_write_is_503(
     async def unavailable(*_: object, **__: object) -> None:
         raise StoreUnavailable
 
-    monkeypatch.setattr(house.intake, "submit", unavailable)
+    monkeypatch.setattr(house.gateway.intake, "submit", unavailable)
     monkeypatch.setattr(house.store.catalogue, "put_endpoint", unavailable)
     monkeypatch.setattr(house.store.admin, "probe", unavailable)
     for answer in (

@@ -61,7 +61,7 @@ async def test_when_all_attempts_are_spent_the_delivery_is_exhausted_and_a_retry
     await house.settled(2)
     assert (await house.delivery(accepted, endpoint)).state is State.EXHAUSTED
     house.transport.script = lambda _: answer()
-    await house.node.deliveries.retry(Environment.LIVE, delivery_id(accepted.key, endpoint.key))
+    await house.node.gateway.deliveries.retry(Environment.LIVE, delivery_id(accepted.key, endpoint.key))
     await house.settled(3)
     record = await house.delivery(accepted, endpoint)
     assert (record.state, record.round, record.attempts) == (State.DELIVERED, 2, 3)
@@ -95,7 +95,7 @@ async def test_a_paused_endpoint_gets_nothing_and_loses_nothing(house: House) ->
     await house.wake(60_000)
     assert house.transport.requests == []
     assert (await house.states())[State.WAITING] == 5
-    await house.node.endpoints.resume(Environment.LIVE, make_id(ENDPOINT, endpoint.key))
+    await house.node.gateway.endpoints.resume(Environment.LIVE, make_id(ENDPOINT, endpoint.key))
     await house.settled(5)
     assert (await house.states())[State.DELIVERED] == 5
 
@@ -105,8 +105,10 @@ async def test_more_work_than_a_window_holds_is_delivered_from_the_store_in_orde
     count = 3 * WINDOW_ITEMS_MAX + 7
     for start in range(0, count, 100):
         events = [{"type": "t", "data": n} for n in range(start, min(start + 100, count))]
-        await house.node.publisher.publish_batch(Environment.LIVE, json.dumps({"events": events}).encode(), None)
-    await house.node.endpoints.resume(Environment.LIVE, make_id(ENDPOINT, endpoint.key))
+        await house.node.gateway.publisher.publish_batch(
+            Environment.LIVE, json.dumps({"events": events}).encode(), None
+        )
+    await house.node.gateway.endpoints.resume(Environment.LIVE, make_id(ENDPOINT, endpoint.key))
     await house.settled(count)
     sent = [json.loads(request.body)["data"] for request in house.transport.requests]
     assert sorted(sent) == list(range(count)), "each exactly once"
@@ -121,7 +123,7 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_what_it_is_owed_is_held(
     await house.settled(1)
 
     def is_disabled() -> bool:
-        now = house.node.catalogue.endpoint(endpoint.key)
+        now = house.node.gateway.catalogue.endpoint(endpoint.key)
         return now is not None and now.state is EndpointState.DISABLED
 
     await house.until(is_disabled)
@@ -134,7 +136,7 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_what_it_is_owed_is_held(
 async def test_a_deleted_endpoint_discards_what_it_was_owed_and_the_books_say_why(house: House) -> None:
     endpoint = await house.endpoint(active=False)
     await house.publish()
-    await house.node.endpoints.delete(Environment.LIVE, make_id(ENDPOINT, endpoint.key))
+    await house.node.gateway.endpoints.delete(Environment.LIVE, make_id(ENDPOINT, endpoint.key))
     total = await house.books()
     assert dict(total.discarded) == {"endpoint_deleted": 1}
     assert total.imbalance == 0

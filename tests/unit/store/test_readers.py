@@ -47,8 +47,7 @@ async def test_a_read_is_one_snapshot(readers: Readers, path: Path) -> None:
         return before, count(connection)
 
     reading = asyncio.ensure_future(readers.read(twice))
-    while not started.is_set():
-        await asyncio.sleep(0.001)
+    await asyncio.to_thread(started.wait, 10)
     writer = apsw.Connection(str(path))
     writer.execute("INSERT INTO notes VALUES (2)")
     go.set()

@@ -47,11 +47,8 @@ def check_ours(connection: apsw.Connection, migrations: list[Migration]) -> None
     Raises:
         StoreIncompatible: It is no store, or a newer one, or its steps are not those known here.
     """
-    try:
-        application, version = connection.pragma("application_id"), connection.pragma("user_version")
-        tables = value_of(connection, _COUNT_TABLES)
-    except apsw.NotADBError as error:
-        raise StoreIncompatible("The file is not a database.") from error
+    application, version = connection.pragma("application_id"), connection.pragma("user_version")
+    tables = value_of(connection, _COUNT_TABLES)
     if not tables and application == 0:
         return
     if application != APPLICATION_ID:

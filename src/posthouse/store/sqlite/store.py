@@ -9,7 +9,7 @@ from typing import Final
 
 import apsw
 
-from posthouse.core.errors import StoreUnavailable
+from posthouse.core.errors import StoreIncompatible, StoreUnavailable
 from posthouse.core.ports import Clock
 from posthouse.store.protocol import AdminFacet, CatalogueFacet, Intake, LedgerFacet, Ownership, WorkFacet
 from posthouse.store.sqlite.admin import SqliteAdmin
@@ -138,6 +138,8 @@ def open_sqlite(
                 metrics=metrics or Metrics(),
                 on_closed=lock.release,
             )
+        except apsw.NotADBError as error:
+            raise StoreIncompatible(f"The file {path} is not a database.") from error
         except (apsw.Error, OSError) as error:
             raise StoreUnavailable(f"The store in {directory} cannot be opened: {error}") from error
         undo.pop_all()

@@ -62,9 +62,11 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._pending: list[_Job] = []
         self._task: asyncio.Task[None] | None = None
+        self._gathering: asyncio.Future[None] | None = None  # a pause that can be cut short
         self._next_start = self._loop.time()
         self._refusal: str | None = None  # why nothing can be written any more
         self._closing = False
+        self._closed = False
         self._rows = 0  # written since other work had its turn
         self._transaction_rows = 0
         self._wal_pages = 0
@@ -95,22 +97,23 @@ class Writer:
     async def close(self) -> None:
         """Finish what was submitted; then close the connection. Idempotent."""
         self._closing = True
+        self._start_now()
         while self._task is not None:
             await asyncio.wait([self._task])
-        connection = self._connection
+        if self._closed:
+            return
+        self._closed = True
         if self._refusal is not None:
             # Closing copies the log into the file. On a disk that failed, nothing more is written.
-            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        await self._offload(connection.close)
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        await self._offload(self._connection.close)
 
     # -- one transaction after the other --------------------------------------------------------
 
     async def _drain(self) -> None:
         try:
             while self._pending:
-                wait_s = self._next_start - self._loop.time()
-                if wait_s > 0 and not self._closing:
-                    await asyncio.sleep(wait_s)
+                await self._pause()
                 self._next_start = self._loop.time() + self._interval_s
                 jobs, self._pending = self._pending, []
                 await self._write([job for job in jobs if not job.future.done()])
@@ -122,6 +125,21 @@ class Writer:
                 raise
         finally:
             self._task = None
+
+    async def _pause(self) -> None:
+        """Let work gather until the next transaction may start."""
+        wait_s = self._next_start - self._loop.time()
+        if wait_s > 0 and not self._closing:
+            self._gathering = self._loop.create_future()
+            timer = self._loop.call_later(wait_s, self._start_now)
+            try:
+                await self._gathering
+            finally:
+                timer.cancel()
+
+    def _start_now(self) -> None:
+        if self._gathering is not None and not self._gathering.done():
+            self._gathering.set_result(None)
 
     async def _write(self, jobs: Sequence[_Job]) -> None:
         """One transaction for all; if one spoils it, one for each."""

@@ -10,11 +10,12 @@ WITH RECURSIVE
     ),
     lanes (lane) AS (VALUES (0), (1), (2)),
     backlogs (endpoint_key, lane, next_due_at) AS (
-        SELECT h.endpoint_key, l.lane, (
-            SELECT min(o.due_at) FROM obligations AS o WHERE o.endpoint_key = h.endpoint_key AND o.lane = l.lane
+        SELECT heads.endpoint_key, lanes.lane, (
+            SELECT min(o.due_at) FROM obligations AS o
+            WHERE o.endpoint_key = heads.endpoint_key AND o.lane = lanes.lane
         )
-        FROM heads AS h CROSS JOIN lanes AS l
-        WHERE h.endpoint_key IS NOT NULL
+        FROM heads CROSS JOIN lanes
+        WHERE heads.endpoint_key IS NOT NULL
     )
 SELECT json_group_array(json_array(endpoint_key, lane, next_due_at)) FROM backlogs WHERE next_due_at IS NOT NULL;
 

@@ -1,0 +1,71 @@
+"""The gateway: every use-case over one store, made once and put together here."""
+
+from collections.abc import Callable
+
+from posthouse.core.address import AddressPolicy
+from posthouse.core.ports import Clock, Entropy
+from posthouse.gateway.books import Books
+from posthouse.gateway.catalogue import Catalogue
+from posthouse.gateway.deliveries import Deliveries
+from posthouse.gateway.endpoints import Endpoints
+from posthouse.gateway.events import Events
+from posthouse.gateway.hints import Hints
+from posthouse.gateway.intake import IntakeBatcher
+from posthouse.gateway.keys import Keys
+from posthouse.gateway.principal import Authenticator
+from posthouse.gateway.publish import Publisher
+from posthouse.gateway.target_check import Resolve, TargetCheck
+from posthouse.gateway.tenants import Tenants
+from posthouse.store.protocol import Store
+from posthouse.telemetry import Metrics
+
+
+class Gateway:
+    """What can be done with a store.
+
+    Args:
+        store: open.
+        catalogue: of that store; whoever starts the gateway refreshes it first.
+        hints: hears what became durable; the engine.
+        metrics: counts what is accepted.
+        clock: what time it is.
+        entropy: what secrets and keys are made of.
+        new_key: makes identities.
+        policy: which addresses endpoints may lead to.
+        resolve: looks up the host of a URL when an endpoint is saved.
+        room: how many live deliveries more can be taken before accepting paces itself.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        hints: Hints,
+        metrics: Metrics,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        new_key: Callable[[], int],
+        policy: AddressPolicy,
+        resolve: Resolve,
+        room: Callable[[], int],
+    ) -> None:
+        self.catalogue = catalogue
+        self.authenticator = Authenticator(catalogue)
+        self.intake = IntakeBatcher(store.intake, hints, metrics, room=room)
+        self.publisher = Publisher(catalogue, self.intake, clock, new_key)
+        self.tenants = Tenants(store.catalogue, catalogue, clock)
+        self.endpoints = Endpoints(
+            store,
+            catalogue,
+            hints,
+            self.tenants,
+            TargetCheck(policy, resolve),
+            clock=clock,
+            entropy=entropy,
+            new_key=new_key,
+        )
+        self.events = Events(store.ledger)
+        self.deliveries = Deliveries(store, catalogue, hints, self.events, clock)
+        self.keys = Keys(store.catalogue, catalogue, clock, entropy, new_key)
+        self.books = Books(store.ledger)
