@@ -8,7 +8,7 @@ from posthouse.core.errors import PosthouseError
 from posthouse.store.protocol import Settled, Settlement, WorkFacet
 from posthouse.telemetry import Log, log
 
-_AGAIN_SECONDS: Final = 0.5  # after a store that refused (disk full): the outcomes stay here meanwhile
+AGAIN_SECONDS: Final = 0.5  # after a store that refused (disk full): the outcomes stay here meanwhile
 
 
 class Settler:
@@ -67,7 +67,7 @@ class Settler:
                 log(Log.SETTLE_FAILED, code=error.code, detail=error.message, outcomes=len(batch))
                 if self._broken():
                     return  # The process ends now; these deliveries are open in the store and go out again.
-                await asyncio.sleep(_AGAIN_SECONDS)
+                await asyncio.sleep(AGAIN_SECONDS)
             else:
                 break
         self.unsettled -= len(batch)

@@ -60,7 +60,8 @@ async def test_a_clean_close_leaves_one_file_and_the_lock(tmp_path: Path) -> Non
     store = await opened(tmp_path)
     await store.admin.probe(now=1)
     await store.close()
-    assert set(os.listdir(tmp_path)) == {"posthouse.db", "node.lock"}
+    files = await asyncio.to_thread(lambda: {file.name for file in tmp_path.iterdir()})
+    assert files == {"posthouse.db", "node.lock"}
 
 
 async def test_a_second_store_on_a_directory_is_refused(tmp_path: Path) -> None:

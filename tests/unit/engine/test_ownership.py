@@ -1,0 +1,72 @@
+"""Leases: the node knows what it holds, and stops by itself before the store gives it away."""
+
+from collections.abc import Collection
+
+from posthouse.core.errors import StoreUnavailable
+from posthouse.core.limits import LEASE_MS, LEASE_RENEW_MS
+from posthouse.engine.ownership import Leases
+from posthouse.testing.manual_clock import ManualClock
+
+
+class Registry:
+    """An ownership facet that gives what the script says."""
+
+    def __init__(self, *held: dict[int, int]) -> None:
+        self.held = list(held)
+        self.released: list[str] = []
+        self.dead: list[Collection[str]] = []
+
+    async def acquire(self, node: str, *, now: int, lease_ms: int, dead: Collection[str] = ()) -> dict[int, int]:
+        self.dead.append(dead)
+        if not self.held:
+            raise StoreUnavailable
+        return self.held.pop(0)
+
+    async def release(self, node: str) -> None:
+        self.released.append(node)
+
+    async def owners(self) -> dict[int, tuple[str | None, int, int]]:
+        return {}
+
+
+async def test_gained_and_lost_slots_are_told_also_when_only_the_epoch_moved() -> None:
+    told: list[tuple[set[int], set[int]]] = []
+    registry = Registry({1: 1, 2: 1}, {1: 1, 2: 5, 3: 1}, {3: 1})
+    leases = Leases(registry, ManualClock(), "n", renewed=lambda gained, lost: told.append((gained, lost)))
+    await leases.start(dead=["old"])
+    await leases._take()
+    await leases._take()
+    await leases.stop(release=True)
+    assert told == [({1, 2}, set()), ({2, 3}, {2}), (set(), {1, 2})]
+    assert registry.dead[0] == frozenset({"old"})
+    assert registry.released == ["n"]
+    assert leases.epochs == {}
+
+
+async def test_a_lease_that_cannot_be_renewed_ends_before_the_store_gives_it_away() -> None:
+    clock = ManualClock()
+    leases = Leases(Registry({1: 1}), clock, "n", renewed=lambda *_: None)
+    await leases.start()
+    assert leases.is_valid
+    clock.advance(LEASE_MS - LEASE_RENEW_MS)
+    assert not leases.is_valid, "by the monotonic clock, with a margin"
+    await leases.stop(release=False)
+
+
+async def test_the_wall_clock_has_no_say_in_it() -> None:
+    clock = ManualClock()
+    leases = Leases(Registry({1: 1}), clock, "n", renewed=lambda *_: None)
+    await leases.start()
+    clock.step(3_600_000)
+    assert leases.is_valid
+    await leases.stop(release=False)
+
+
+async def test_stop_is_idempotent_and_releases_only_when_asked() -> None:
+    registry = Registry({1: 1})
+    leases = Leases(registry, ManualClock(), "n", renewed=lambda *_: None)
+    await leases.start()
+    await leases.stop(release=False)
+    await leases.stop(release=True)
+    assert registry.released == []
+    assert not leases.is_valid
