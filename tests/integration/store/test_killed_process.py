@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from posthouse.core.errors import StoreInUse
-from posthouse.core.model import Environment
+from posthouse.core.model import Environment, Lane
 from posthouse.store.open import open_store
 from posthouse.store.protocol import EventQuery
 from posthouse.testing.manual_clock import ManualClock
@@ -69,7 +69,7 @@ async def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
         books = await store.ledger.audit(Environment.LIVE)
         assert sum(b.owed for b in books) == 2 * len(stored)
         assert sum(b.delivered + b.waiting for b in books) == 2 * len(stored)
-        assert {w.event.data for w in (await store.work.fetch(8, 0, now=1 << 60, limit=9, bytes_max=1 << 20)).work} == {
-            b"x" * 700
-        }
+        assert {
+            w.event.data for w in (await store.work.fetch(8, Lane.LIVE, now=1 << 60, limit=9, bytes_max=1 << 20)).work
+        } == {b"x" * 700}
         await store.close()

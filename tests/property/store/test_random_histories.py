@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from posthouse.core.delivery import State
 from posthouse.core.model import Environment, Lane, Obligation
 from posthouse.store.open import open_store
-from posthouse.store.protocol import DeliveryQuery, Settled
+from posthouse.store.protocol import DeliveryQuery, Settled, Settlement
 from posthouse.testing.conformance import Scene, Stores
 from posthouse.testing.conformance.model import Model
 from posthouse.testing.conformance.scene import columns
@@ -59,7 +59,8 @@ class Run:
 
     async def settle(self, items: list[tuple[int, State, int, bool]]) -> None:
         """Some outcomes are of obligations that changed since."""
-        settlements, superseded = [], []
+        settlements: list[Settlement] = []
+        superseded: list[int] = []
         for which, state, due_at, late in items:
             source = self.seen if late else list(self.model.open())
             if not source:
