@@ -48,7 +48,7 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     type: str
     data: Any
     tenant: str | None = None
-    id: str | None = None  #: makes a repeat recognisable for 30 days
+    id: str | None = None  #: makes a repeat recognisable
     occurred_at: str | None = None  #: RFC 3339
     ordering_key: str | None = None
 
