@@ -9,6 +9,7 @@ MIB: Final = 1024 * KIB
 EVENT_BODY_BYTES_MAX: Final = 1 * MIB  #: one publish request, and the data of one event
 BATCH_BODY_BYTES_MAX: Final = 5 * MIB
 BATCH_EVENTS_MAX: Final = 1_000
+REQUEST_DELIVERIES_MAX: Final = 100_000  #: that the events of one request may owe together
 MANAGEMENT_BODY_BYTES_MAX: Final = 256 * KIB
 REQUEST_HEADER_BYTES_MAX: Final = 32 * KIB  #: request line and all headers
 REQUEST_HEADERS_MAX: Final = 100
@@ -35,7 +36,7 @@ URL_CHARS_MAX: Final = 2_048
 PATTERNS_MAX: Final = 100  #: per endpoint
 ENDPOINT_HEADERS_MAX: Final = 32
 ENDPOINT_HEADER_BYTES_MAX: Final = 4 * KIB  #: one name and value
-FAN_OUT_MAX: Final = 10_000  #: deliveries that one event may owe
+ENDPOINTS_PER_TENANT_MAX: Final = 10_000  #: and so the most deliveries that one event can owe
 SECRETS_VALID_MAX: Final = 4  #: signatures on one request while secrets rotate
 
 # The outbound exchange.
@@ -84,5 +85,6 @@ assert CONNECT_TIMEOUT_MS_MAX <= EXCHANGE_TIMEOUT_MS_MAX
 assert RETRY_LENGTH_MS_MAX < RETRY_SPAN_MS_MAX
 assert SECRETS_VALID_MAX <= SIGNATURES_READ_MAX
 assert IN_FLIGHT_PER_ENDPOINT <= WINDOW_ITEMS_MAX
+assert ENDPOINTS_PER_TENANT_MAX <= REQUEST_DELIVERIES_MAX
 assert WINDOW_BYTES_MAX <= WINDOWS_BYTES_MAX
 assert 2 * LEASE_RENEW_MS < LEASE_MS

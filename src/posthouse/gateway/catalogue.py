@@ -1,7 +1,5 @@
 """The node's in-memory catalogue: endpoints, tenants and API keys, and the routes made from them."""
 
-from collections.abc import Iterable
-
 from posthouse.core.model import ApiKey, Endpoint, EndpointState, Environment, Tenant
 from posthouse.core.routing import Router
 from posthouse.store.protocol import CatalogueFacet
@@ -18,6 +16,8 @@ class Catalogue:
         self._facet = facet
         self.version = -1
         self._endpoints: dict[int, Endpoint] = {}
+        # Per tenant as well, so that a change costs that tenant's endpoints and not everybody's.
+        self._by_tenant: dict[tuple[Environment, str], dict[int, Endpoint]] = {}
         self._tenants: dict[tuple[Environment, str], Tenant] = {}
         self._keys: dict[int, ApiKey] = {}
         self._keys_by_hash: dict[bytes, ApiKey] = {}
@@ -30,6 +30,9 @@ class Catalogue:
             return
         self.version = snapshot.version
         self._endpoints = {e.key: e for e in snapshot.endpoints}
+        self._by_tenant = {}
+        for e in snapshot.endpoints:
+            self._by_tenant.setdefault((e.environment, e.tenant), {})[e.key] = e
         self._tenants = {(t.environment, t.id): t for t in snapshot.tenants}
         self._keys = {k.key: k for k in snapshot.api_keys}
         self._keys_by_hash = {k.hash: k for k in snapshot.api_keys}
@@ -41,7 +44,8 @@ class Catalogue:
         """Keys of the endpoints that an event of this type is owed to. Held ones are owed too."""
         router = self._routers.get((environment, tenant))
         if router is None:
-            router = Router({e.key: e.events for e in self.endpoints(environment, tenant)})
+            subscribed = self._by_tenant.get((environment, tenant), {})
+            router = Router({e.key: e.events for e in subscribed.values()})
             self._routers[environment, tenant] = router
         return router.match(event_type)
 
@@ -51,18 +55,14 @@ class Catalogue:
 
     def endpoints(self, environment: Environment, tenant: str | None = None) -> list[Endpoint]:
         """All endpoints of an environment (and tenant), oldest first."""
-        return sorted(
-            (
-                e
-                for e in self._endpoints.values()
-                if e.environment == environment and (tenant is None or e.tenant == tenant)
-            ),
-            key=lambda e: e.key,
-        )
+        if tenant is not None:
+            found = self._by_tenant.get((environment, tenant), {}).values()
+            return sorted(found, key=lambda e: e.key)
+        return sorted((e for e in self._endpoints.values() if e.environment == environment), key=lambda e: e.key)
 
-    def all_endpoints(self) -> Iterable[Endpoint]:
-        """Every endpoint of every environment."""
-        return self._endpoints.values()
+    def endpoint_count(self, environment: Environment, tenant: str) -> int:
+        """How many endpoints a tenant has."""
+        return len(self._by_tenant.get((environment, tenant), {}))
 
     def tenant(self, environment: Environment, tenant_id: str) -> Tenant | None:
         """The tenant with this id."""
@@ -88,10 +88,12 @@ class Catalogue:
 
     def apply_endpoint(self, endpoint: Endpoint, version: int) -> None:
         """Take over an endpoint as it was just committed under ``version``."""
+        of_tenant = self._by_tenant.setdefault((endpoint.environment, endpoint.tenant), {})
         if endpoint.state is EndpointState.DELETED:
             self._endpoints.pop(endpoint.key, None)
+            of_tenant.pop(endpoint.key, None)
         else:
-            self._endpoints[endpoint.key] = endpoint
+            self._endpoints[endpoint.key] = of_tenant[endpoint.key] = endpoint
         self._routers.pop((endpoint.environment, endpoint.tenant), None)
         self.version = max(self.version, version)
 

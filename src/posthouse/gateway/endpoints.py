@@ -91,7 +91,8 @@ class Endpoints:
     ) -> Issued:
         """A new endpoint. Every event that is published after this returned is owed to it if it subscribed.
 
-        Raises InvalidInput, BlockedAddress or IdempotencyConflict; then nothing was stored.
+        Raises InvalidInput, BlockedAddress, IdempotencyConflict, or Conflict for one endpoint too many; then
+        nothing was stored.
         """
         check_spec(spec)
         request = ("endpoint", spec)
@@ -99,6 +100,9 @@ class Endpoints:
             made = await self._repeats.find(environment, idempotency_key, request)
             if made is not None:
                 return await self._made_before(made)
+            if self._catalogue.endpoint_count(environment, spec.tenant) >= limits.ENDPOINTS_PER_TENANT_MAX:
+                message = f"A tenant has at most {limits.ENDPOINTS_PER_TENANT_MAX} endpoints."
+                raise Conflict(message, hint="Delete endpoints that are not used, or use another tenant.")
             await self._target_check.check(spec.url)
             await self._tenants.ensure(environment, spec.tenant)
             now = self._clock.now_ms()

@@ -13,7 +13,6 @@ from posthouse.core.errors import (
     IdempotencyConflict,
     InvalidInput,
     MalformedJson,
-    Overloaded,
     PosthouseError,
     StoreUnavailable,
     TooLarge,
@@ -168,16 +167,21 @@ class Publisher:
         catalogue = self._catalogue
         events = []
         new_tenants: dict[str, Tenant] = {}
+        deliveries = 0
         for item in prepared:
             event = item.event
             owed = catalogue.route(environment, event.tenant, event.type)
-            if len(owed) > limits.FAN_OUT_MAX:
-                raise Overloaded(f"An event may be owed to at most {limits.FAN_OUT_MAX} endpoints.")
+            deliveries += len(owed)
             if catalogue.tenant(environment, event.tenant) is None:
                 new_tenants[event.tenant] = Tenant(
                     environment=environment, id=event.tenant, name=event.tenant, created_at=event.accepted_at
                 )
             events.append(NewEvent(event, owed, item.lane, item.identities, item.fingerprint))
+        if deliveries > limits.REQUEST_DELIVERIES_MAX:
+            message = (
+                f"The batch owes {deliveries} deliveries; at most {limits.REQUEST_DELIVERIES_MAX} go in one request."
+            )
+            raise TooLarge(message, hint="Split the batch.")
         return AcceptRequest(tuple(events), catalogue.version, tuple(new_tenants.values()))
 
 

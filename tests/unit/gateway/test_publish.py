@@ -266,3 +266,14 @@ async def test_beyond_its_bound_the_intake_refuses_and_after_close_too(shelf: Sh
     await batcher.close()
     with pytest.raises(ShuttingDown):
         await batcher.submit(AcceptRequest((), 1))
+
+
+async def test_one_request_owes_a_bounded_number_of_deliveries(
+    publisher: Publisher, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REQUEST_DELIVERIES_MAX", 5)
+    events = [{"type": "order.paid", "data": n} for n in range(3)]
+    with pytest.raises(TooLarge, match="6 deliveries"):
+        await publisher.publish_batch(Environment.LIVE, json.dumps({"events": events}).encode(), None)
+    await publisher.publish_batch(Environment.LIVE, json.dumps({"events": events[:2]}).encode(), None)
+    assert len(shelf.requests) == 1

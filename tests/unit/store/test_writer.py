@@ -10,6 +10,7 @@ import pytest
 
 from posthouse.core.errors import NotFound, PosthouseError, StoreUnavailable
 from posthouse.store.sqlite import connection as settings
+from posthouse.store.sqlite.offload import Threads
 from posthouse.store.sqlite.writer import Operation, Steps, Writer
 
 T = TypeVar("T")
@@ -154,16 +155,27 @@ async def test_a_full_disk_refuses_and_the_writer_goes_on(make_writer: MakeWrite
 
 
 async def test_a_lock_of_another_process_is_waited_for_off_the_loop(make_writer: MakeWriter, tmp_path: Path) -> None:
-    writer = await make_writer()
+    threads = Threads("test", 1)
+    left: list[str] = []
+    waiting = asyncio.Event()
+
+    async def watched(call: Callable[[], T], /) -> T:
+        left.append(getattr(call, "__name__", ""))
+        waiting.set()
+        return await threads(call)
+
+    writer = await make_writer(offload=watched)
     other = apsw.Connection(str(tmp_path / "notes.db"))
     other.execute("BEGIN IMMEDIATE")
     writing = writer.submit(note(1))
-    for _ in range(20):
-        await asyncio.sleep(0.001)
+    await waiting.wait()
     assert not writing.done()
     other.execute("COMMIT")
     assert await writing == 1
+    assert left == ["_begin_patiently", "_commit"]
     other.close()
+    await writer.close()
+    threads.close()
 
 
 async def test_a_lock_that_stays_refuses_and_the_writer_goes_on(
@@ -211,6 +223,19 @@ async def test_after_a_failed_commit_nothing_is_written_any_more(
     disk.faults.clear()
     with pytest.raises(StoreUnavailable):
         await writer.submit(note(5))
+
+
+@pytest.mark.parametrize("fault", [apsw.IOError, apsw.CorruptError, apsw.ReadOnlyError])
+async def test_after_a_fault_of_the_disk_in_a_statement_nothing_is_written_any_more(
+    make_writer: MakeWriter, fault: type[apsw.Error]
+) -> None:
+    def unlucky(connection: apsw.Connection) -> Steps[None]:
+        connection.execute("INSERT INTO notes (n) VALUES (2)")
+        yield 1
+        raise fault("injected")
+
+    writer = await make_writer()
+    await refuses_for_ever(writer, writer.submit(note(1)), writer.submit(unlucky))
 
 
 async def test_every_answer_comes_after_a_sync(make_writer: MakeWriter, disk: Any) -> None:

@@ -64,6 +64,8 @@ class TestQueues:
         refill = await scene.queue(7)
         assert [w.obligation for w in refill.work] == [due]
         assert (refill.more, refill.next_due_at) == (False, NOW + 5)
+        assert len((await scene.queue(7, now=NOW + 4)).work) == 1
+        assert len((await scene.queue(7, now=NOW + 5)).work) == 2
 
     async def test_a_limit_leaves_the_rest(self, stores: Stores) -> None:
         scene = await stores.open()
