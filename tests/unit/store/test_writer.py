@@ -257,6 +257,20 @@ async def test_a_failed_checkpoint_stops_the_writer_after_the_answers(
     await refuses_for_ever(writer)
 
 
+async def test_a_full_disk_only_delays_the_checkpoint(make_writer: MakeWriter, disk: Any) -> None:
+    """The log holds everything that was acknowledged."""
+    writer = await make_writer(vfs=disk.name)
+    writer._checkpoint_at = 1
+    disk.faults["write-db"] = apsw.FullError
+    assert await writer.submit(note(1)) == 1
+    assert await writer.submit(note(2)) == 2
+    assert not writer._failed.done()
+    disk.faults.clear()
+    writer._checkpoint_at = 1
+    assert await writer.submit(note(3)) == 3
+    assert notes(writer) == [1, 2, 3]
+
+
 async def test_a_broken_store_leaves_the_log_alone_when_it_closes(
     make_writer: MakeWriter, disk: Any, tmp_path: Path
 ) -> None:

@@ -103,10 +103,7 @@ class Writer:
         if self._closed:
             return
         self._closed = True
-        if self._refusal is not None:
-            # Closing copies the log into the file. On a disk that failed, nothing more is written.
-            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        await self._offload(self._connection.close)
+        await self._offload(self._close_connection)
 
     # -- one transaction after the other --------------------------------------------------------
 
@@ -228,6 +225,12 @@ class Writer:
     def _commit(self) -> None:
         self._connection.execute("COMMIT")
 
+    def _close_connection(self) -> None:
+        if self._refusal is not None:
+            # Closing copies the log into the file. On a disk that failed, nothing more is written.
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._connection.close()
+
     def _measure_log(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         self._wal_pages = pages
         return apsw.SQLITE_OK
@@ -236,7 +239,8 @@ class Writer:
         """Copy the log into the file as far as readers allow; those waiting have their answers already."""
         try:
             pages, copied = await self._offload(self._connection.wal_checkpoint)
-        except apsw.BusyError:
+        except (apsw.BusyError, apsw.FullError):
+            # The log holds everything, and may still grow where the file cannot.
             pages, copied = self._wal_pages, 0
         except Exception as error:  # noqa: BLE001 - an error here is an error of the disk
             self._break(error, ())
