@@ -111,7 +111,9 @@ def test_every_verb_of_make_is_explained(root: Path) -> None:
     makefile = (root / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     assert set(re.findall(r"^([a-z]+):.*## \S", makefile, re.MULTILINE)) == targets
-    shown = subprocess.run(["make", "help"], cwd=root, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout
     assert {line.split()[1] for line in shown.splitlines()} == targets
 
 
