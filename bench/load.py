@@ -20,7 +20,7 @@ class Scenario(msgspec.Struct, frozen=True):
     connections: int  #: that publish at the same time
 
 
-SCENARIOS = (Scenario("single", 1, 64), Scenario("batch", 100, 16))
+SCENARIOS = (Scenario("single", 1, 128), Scenario("batch", 100, 16))
 
 
 class Published(msgspec.Struct, frozen=True):

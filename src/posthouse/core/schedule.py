@@ -41,7 +41,10 @@ def plan(ready: Sequence[Ready], capacity: int, turn: int = 0) -> list[tuple[int
     """
     if capacity <= 0:
         return []
+    wanted = [min(window.available, window.free) for window in ready]
     live = [i for i, window in enumerate(ready) if window.lane == Lane.LIVE]
+    if sum(wanted) <= capacity and len(live) == len({window.endpoint for window in ready}) == len(ready):
+        return [(i, count) for i, count in enumerate(wanted) if count]  # nobody competes
     others = [i for i, window in enumerate(ready) if window.lane != Lane.LIVE]
     free = {window.endpoint: window.free for window in ready}
     taken = [0] * len(ready)

@@ -185,7 +185,7 @@ class Board:
             return []
         self._turn += 1
         chosen = plan(ready, capacity, self._turn)
-        passed_over = set(range(len(seen))).difference(position for position, _ in chosen)
-        for position in sorted(passed_over):
-            self.enlist(seen[position])
+        if len(chosen) < len(seen):
+            for position in sorted(set(range(len(seen))).difference(position for position, _ in chosen)):
+                self.enlist(seen[position])
         return [(seen[position], count) for position, count in chosen]

@@ -50,6 +50,7 @@ class Engine:
         in_flight_max: int = IN_FLIGHT_PER_NODE,
         in_flight_per_endpoint: int = IN_FLIGHT_PER_ENDPOINT,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._store = store
         self._clock = clock
         self._metrics = metrics
@@ -194,7 +195,7 @@ class Engine:
         """Let the scheduler run once in this turn of the loop."""
         if not self._tick_due:
             self._tick_due = True
-            asyncio.get_running_loop().call_soon(self._tick)
+            self._loop.call_soon(self._tick)
 
     def _tick(self) -> None:
         """Start what the plan chooses from the windows that can send now."""
@@ -214,7 +215,7 @@ class Engine:
             self._refills.want(window)
 
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
+        task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 

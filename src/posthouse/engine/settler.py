@@ -26,6 +26,7 @@ class Settler:
         broken: Callable[[], bool],
         done: Callable[[Sequence[Settlement], Settled], None],
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._store = store
         self._broken = broken
         self._done = done
@@ -41,7 +42,7 @@ class Settler:
         self.unsettled += 1
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._loop.call_soon(self._flush)
 
     async def drain(self) -> None:
         """Return when everything that was added is durable, or cannot be made so."""
@@ -55,7 +56,7 @@ class Settler:
         self._scheduled = False
         batch, self._pending = self._pending, []
         if batch:
-            task = asyncio.get_running_loop().create_task(self._write(batch))
+            task = self._loop.create_task(self._write(batch))
             self._writes.add(task)
             task.add_done_callback(self._writes.discard)
 

@@ -44,6 +44,7 @@ class IntakeBatcher:
         self._hints = hints
         self._metrics = metrics
         self._room = room
+        self._loop = asyncio.get_running_loop()
         self._pending: deque[_Waiting] = deque()
         self._flush_due = False
         self._flushes: set[asyncio.Task[None]] = set()
@@ -57,7 +58,7 @@ class IntakeBatcher:
             raise ShuttingDown
         if self.waiting >= INTAKE_WAITING_MAX:
             raise Overloaded("Too many events wait for their commit.", retry_after_s=1)
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         future: asyncio.Future[AcceptResult] = loop.create_future()
         events = len(request.events)
         self._pending.append(_Waiting(request, future, loop.time() + (PACE_MS_MAX + PACE_EVENT_MS * events) / 1000))
@@ -78,7 +79,7 @@ class IntakeBatcher:
 
     def _flush(self) -> None:
         """Send on what there is room for, what was held long enough, and at the end everything."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         now = loop.time()
         room = self._room()
         batch: list[_Waiting] = []
