@@ -7,6 +7,7 @@ clock that ticks once a second, and the server's sweep closes those that are ove
 import asyncio
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from typing import Final
 
 import httptools
@@ -24,6 +25,9 @@ from posthouse.core.errors import (
     RequestTimeout,
     TooLarge,
 )
+
+#: ASGI extension: ``answer(status, head, body)`` writes a whole answer in one call.
+ANSWER_AT_ONCE: Final = "posthouse.answer"
 
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _FRAMING: Final = frozenset({b"content-length", b"expect", b"host", b"transfer-encoding"})
@@ -61,6 +65,7 @@ class Connections(ServerState):
         super().__init__()
         self.bounds = bounds
         self.now = 0.0  #: monotonic seconds at the latest sweep
+        self.date_line = b""  #: the Date header as it stands on the wire
         self.open: set[BoundedProtocol] = set()
         self._none_left: asyncio.Future[None] | None = None
 
@@ -203,6 +208,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= limits.REQUESTS_PIPELINED_MAX:
             raise self._refused(Overloaded("Too many requests on this connection wait for their answer."))
         super().on_headers_complete()
+        self.scope["extensions"] = {ANSWER_AT_ONCE: {"answer": partial(_answer, self.cycle, self._shared)}}
         self._phase = _BODY
         self._since = self._shared.now
 
@@ -312,6 +318,32 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.write_eof()
         else:
             self.transport.close()
+
+
+async def _answer(cycle: RequestResponseCycle, connections: Connections, status: int, head: bytes, body: bytes) -> None:
+    """Write a whole answer at once; what uvicorn's cycle does in two messages and header by header.
+
+    Args:
+        cycle: of the request, which was read whole and not answered in any part.
+        connections: whose date it is.
+        status: HTTP status.
+        head: header lines, each with its CR and LF; Date and Connection are added.
+        body: as long as ``head`` says.
+    """
+    if cycle.flow.write_paused and not cycle.disconnected:
+        await cycle.flow.drain()
+    if cycle.disconnected:
+        return
+    assert not cycle.response_started
+    cycle.response_started = True
+    cycle.waiting_for_100_continue = False
+    last = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+    cycle.transport.write(b"".join((STATUS_LINE[status], connections.date_line, head, last, body)))
+    cycle.response_complete = True
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
 
 
 def _head_too_large() -> HeadersTooLarge:

@@ -21,6 +21,7 @@ from posthouse.api.bodies import (
     too_large,
 )
 from posthouse.api.problems import send_problem
+from posthouse.api.protocol import ANSWER_AT_ONCE
 from posthouse.core.errors import PosthouseError
 from posthouse.core.limits import BATCH_BODY_BYTES_MAX, EVENT_BODY_BYTES_MAX
 from posthouse.core.model import Environment
@@ -29,6 +30,8 @@ from posthouse.store.protocol import Accepted
 from posthouse.telemetry import Log, log
 
 _encode: Final = msgspec.json.Encoder().encode
+_HEADERS: Final = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+_HEAD: Final = b"content-type: application/json\r\ncache-control: no-store\r\ncontent-length: %d\r\n"
 
 #: Publishes what is in a body and returns the answer's body.
 Handle = Callable[[Environment, bytes, str | None], Awaitable[bytes]]
@@ -108,24 +111,24 @@ class PublishRoute:
             log(Log.REQUEST_FAILED, exc_info=fault, method=scope["method"], path=scope["path"])
             await send_problem(send, PosthouseError(), scope["path"])
         else:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": 202,
-                    "headers": [
-                        (b"content-type", b"application/json"),
-                        (b"content-length", b"%d" % len(answer)),
-                        (b"cache-control", b"no-store"),
-                    ],
-                }
-            )
-            await send({"type": "http.response.body", "body": answer})
+            await _send_accepted(scope, send, answer)
 
     async def _handle_large(
         self, environment: Environment, first: Message, receive: Receive, idempotency_key: str | None
     ) -> bytes:
         async with self._bodies.collect(first, receive, bytes_max=self._bytes_max) as body:
             return await self._handle(environment, body, idempotency_key)
+
+
+async def _send_accepted(scope: Scope, send: Send, body: bytes) -> None:
+    """Answer 202: in one call where the server can, else in the two messages of ASGI."""
+    extension = scope["extensions"].get(ANSWER_AT_ONCE) if "extensions" in scope else None
+    if extension is not None:
+        await extension["answer"](202, _HEAD % len(body), body)
+        return
+    length = b"%d" % len(body)
+    await send({"type": "http.response.start", "status": 202, "headers": [*_HEADERS, (b"content-length", length)]})
+    await send({"type": "http.response.body", "body": body})
 
 
 def publish_routes(authenticator: Authenticator, bodies: Bodies, publisher: Publishing) -> dict[str, PublishRoute]:

@@ -97,6 +97,7 @@ class ApiServer:
         """Once a second: what time it is, and who is overdue."""
         date = formatdate(self._clock.now_ms() / 1000, usegmt=True).encode()
         self._connections.default_headers = [(b"date", date)]
+        self._connections.date_line = b"date: %s\r\n" % date
         self._connections.sweep(self._clock.monotonic())
         self._timer = asyncio.get_running_loop().call_later(self._bounds.sweep_seconds, self._tick)
 
