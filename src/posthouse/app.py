@@ -15,7 +15,7 @@ from posthouse import __version__
 from posthouse.api.server import ApiServer
 from posthouse.config import Config
 from posthouse.core.address import AddressPolicy
-from posthouse.core.errors import PosthouseError
+from posthouse.core.errors import ConfigurationError, PosthouseError
 from posthouse.node import Node, Ports
 from posthouse.store.open import open_store
 from posthouse.store.protocol import Store
@@ -66,7 +66,13 @@ async def _serve(config: Config) -> int:
     server = ApiServer(node.app, clock)
     try:
         await node.start(keep_first_key=partial(_write_private, config.data / API_KEY_FILE))
-        port = await server.start(config.host, config.port)
+        try:
+            port = await server.start(config.host, config.port)
+        except OSError as error:
+            message = f"Posthouse cannot listen on {config.host}, port {config.port}: {error.strerror or error}."
+            raise ConfigurationError(
+                message, hint="Choose another --port or --host; port 0 takes a free one."
+            ) from error
         url = _url(config.host, port)
         _write_private(config.data / NODE_FILE, msgspec.json.encode({"url": url, "pid": os.getpid()}).decode())
         log(Log.NODE_STARTED, url=url, data=str(config.data), version=__version__)
@@ -120,6 +126,11 @@ def _write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)  # the name must survive a power cut as well
+    finally:
+        os.close(directory)
 
 
 def _url(host: str, port: int) -> str:

@@ -52,7 +52,6 @@ class Node:
         self._stopping = False
         self.metrics = metrics or Metrics()
         self.name = f"node-{entropy.token(_NAME_BYTES).hex()}"
-        self.new_key = KeySource(clock, node=NODE_NUMBER, floor=key_floor)
         catalogue = Catalogue(store.catalogue)
         self.engine = Engine(
             store,
@@ -135,4 +134,4 @@ class Node:
     def _unready(self) -> str | None:
         if self._stopping:
             return "it is stopping"
-        return None if self.engine.is_ready else "it owns no endpoints yet"
+        return None if self.engine.is_ready else "it owns no slots yet"

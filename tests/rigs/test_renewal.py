@@ -35,6 +35,6 @@ async def test_what_is_on_its_way_while_the_leases_are_renewed_is_settled_and_no
         held.set_result(answer(200))
 
         await until(lambda: node.metrics.deliveries_settled["delivered"] == 1)
-        await node.engine.settler.drain()
+        await node.engine.settler.drain(10)
         assert node.metrics.fenced == 0
         assert len(transport.requests) == 1

@@ -27,6 +27,7 @@ from posthouse.transport.protocol import Transport
 
 SWEEP_SECONDS: Final = 30.0  #: every so often the store is asked for work that no window knows
 BRISK_US: Final = 250_000  #: an answer within this time shows that the endpoint is not what work waits for
+SETTLE_SECONDS_MIN: Final = 1.0  #: for outcomes that are known, also when a stop will not wait for answers
 _FAULT_PAUSE_MS: Final = 1_000  # before a delivery is touched again whose attempt met a fault of the program
 
 
@@ -102,7 +103,7 @@ class Engine:
                 for task in late:
                     task.cancel()
                 await asyncio.wait(late)
-        await self.settler.drain()
+        await self.settler.drain(max(drain_seconds, SETTLE_SECONDS_MIN))
         await self.leases.stop(release=not self._store.failed.done())
 
     @property

@@ -52,7 +52,10 @@ class Leases:
         self._valid_until = 0.0
         self.epochs = {}
         if release:
-            await self._store.release(self._node)
+            try:
+                await self._store.release(self._node)
+            except PosthouseError as error:  # They fall free when the lease runs out.
+                log(Log.LEASE_RENEWAL_FAILED, code=error.code, detail=error.message)
 
     async def _take(self) -> None:
         asked = self._clock.monotonic()

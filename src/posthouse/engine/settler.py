@@ -44,13 +44,17 @@ class Settler:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
-    async def drain(self) -> None:
-        """Return when everything that was added is durable, or cannot be made so."""
-        while self._scheduled or self._writes:
-            if self._writes:
-                await asyncio.wait(self._writes)
-            else:
-                await asyncio.sleep(0)
+    async def drain(self, seconds: float) -> None:
+        """Return when everything that was added is durable, or cannot be made so, or ``seconds`` are over.
+
+        What is not durable then is given up: its deliveries are open in the store and go out again.
+        """
+        deadline = self._loop.time() + seconds
+        self._flush()
+        while self._writes and (left := deadline - self._loop.time()) > 0:
+            await asyncio.wait(self._writes, timeout=left)
+        for task in self._writes:
+            task.cancel()
 
     def _flush(self) -> None:
         self._scheduled = False

@@ -116,7 +116,7 @@ class Publisher:
             except PosthouseError as error:
                 errors += _at(position, error)
         if errors:
-            raise InvalidInput(f"The batch has {len(errors)} problems; nothing was stored.", errors=errors)
+            raise InvalidInput(f"Nothing of the batch was stored; problems: {len(errors)}.", errors=errors)
         return await self._accept(environment, prepared)
 
     def _prepare(self, environment: Environment, item: _EventIn, identity: str | None, now: int) -> _Prepared:

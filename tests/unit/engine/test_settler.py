@@ -48,7 +48,7 @@ async def settle(shelf: Shelf, *keys: int, broken: bool = False) -> tuple[Settle
     for key in keys:
         settler.add(settlement(key))
     assert settler.unsettled == len(keys)
-    await settler.drain()
+    await settler.drain(10)
     return settler, done
 
 
@@ -96,5 +96,14 @@ async def test_outcomes_that_come_while_one_write_is_under_way_do_not_wait_for_i
         await asyncio.sleep(0)
     assert batches == [1, 1]
     gate.set_result(None)
-    await settler.drain()
+    await settler.drain(10)
     assert settler.unsettled == 0
+
+
+async def test_a_drain_ends_although_the_store_goes_on_refusing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk must not keep a node from stopping; what it could not write is still owed."""
+    monkeypatch.setattr(settler_module, "AGAIN_SECONDS", 3_600)
+    settler = Settler(Shelf(StoreUnavailable()), broken=lambda: False, done=lambda *_: None)  # type: ignore[arg-type]  # as above
+    settler.add(settlement(1))
+    await settler.drain(0)
+    assert settler.unsettled == 1
