@@ -27,7 +27,6 @@ ENDPOINT: Final = "ep_"
 DELIVERY: Final = "dlv_"
 ATTEMPT: Final = "att_"
 API_KEY: Final = "key_"
-TENANT: Final = "ten_"
 
 
 def next_key(last: int, now_ms: int, node: int) -> int:

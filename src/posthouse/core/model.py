@@ -50,6 +50,10 @@ class Secret(msgspec.Struct, frozen=True):
     created_at: int
     expires_at: int | None = None  #: None: current
 
+    def is_valid(self, now: int) -> bool:
+        """Whether to sign with it at ``now``."""
+        return self.expires_at is None or self.expires_at > now
+
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A URL with the event patterns that it subscribes to."""

@@ -13,7 +13,6 @@ from posthouse.core.errors import InvalidInput
 from posthouse.core.limits import EVENT_TYPE_CHARS_MAX
 
 EVERYTHING: Final = "*"
-SEPARATORS: Final = ".:/-_"
 MEMO_TYPES_MAX: Final = 4_096  #: event types whose routes a router remembers
 
 _TYPE: Final = re.compile(rf"[A-Za-z0-9_.:/-]{{1,{EVENT_TYPE_CHARS_MAX}}}")

@@ -7,7 +7,6 @@ from typing import Final
 
 from posthouse.core.errors import InvalidInput
 
-YEAR_MIN: Final = 1970
 TIME_MS_MAX: Final = 253_402_300_799_999  #: 9999-12-31T23:59:59.999Z
 
 _TIMESTAMP_CHARS_MAX: Final = 64

@@ -14,7 +14,7 @@ from posthouse.engine.windows import Desk, Window
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.store.protocol import Work
 
-DESKS_MAX: Final = 10_000  #: above this, desks of idle endpoints are forgotten
+DESKS_MAX: Final = 10_000  #: above this, desks of idle endpoints are forgotten now and again
 BRISK_MAX: Final = 128  #: live deliveries that only wait for this node, above which accepting paces itself
 
 
@@ -25,6 +25,7 @@ class Board:
         self._catalogue = catalogue
         self._per_endpoint = in_flight_per_endpoint
         self._desks: dict[int, Desk] = {}
+        self._clear_at = DESKS_MAX  # with so many desks the idle ones are looked for
         self._rings: dict[Lane, deque[Window]] = {lane: deque() for lane in Lane}
         self._turn = 0
         self._brisk = 0  # live deliveries buffered for endpoints that answer well
@@ -48,11 +49,18 @@ class Board:
             endpoint = self._catalogue.endpoint(endpoint_key)
             if endpoint is None:
                 return None
-            if len(self._desks) >= DESKS_MAX:
-                for idle in [desk for desk in self._desks.values() if desk.is_idle]:
-                    del self._desks[idle.endpoint.key]
+            if len(self._desks) >= self._clear_at:
+                self._forget_idle()
             desk = self._desks[endpoint_key] = Desk(endpoint)
         return desk
+
+    def _forget_idle(self) -> None:
+        """Forget the desks of idle endpoints; look again only when there are twice as many as are left.
+
+        So a look costs a bounded share of each desk that was made, also when none of them is idle.
+        """
+        self._desks = {key: desk for key, desk in self._desks.items() if not desk.is_idle}
+        self._clear_at = max(DESKS_MAX, 2 * len(self._desks))
 
     def desks_in(self, slots: set[int]) -> Iterable[Desk]:
         """The desks whose slot is one of ``slots``."""

@@ -83,7 +83,7 @@ class Sender:
 
 def valid_secrets(endpoint: Endpoint, now: int) -> list[str]:
     """The secrets to sign with at ``now``, the current one first."""
-    valid = [secret for secret in endpoint.secrets if secret.expires_at is None or secret.expires_at > now]
+    valid = [secret for secret in endpoint.secrets if secret.is_valid(now)]
     return [secret.value for secret in sorted(valid, key=lambda secret: -secret.created_at)]
 
 

@@ -302,9 +302,7 @@ class Endpoints:
             raise gone("an endpoint")
         now = self._clock.now_ms()
         for secret in endpoint.secrets:
-            if secret_digest(secret.value) == made.secret_digest and (
-                secret.expires_at is None or secret.expires_at > now
-            ):
+            if secret_digest(secret.value) == made.secret_digest and secret.is_valid(now):
                 return Issued(endpoint, secret.value)
         return Issued(endpoint, None)
 
@@ -328,14 +326,14 @@ def rotated(secrets: Sequence[Secret], new: Secret, *, now: int, overlap_ms: int
     The ones before expire ``overlap_ms`` after ``now``, or earlier if they were to. At most
     ``SECRETS_VALID_MAX`` stay valid: the oldest go first. Raises Conflict if ``new`` is valid already.
     """
-    if any(old.value == new.value and (old.expires_at is None or old.expires_at > now) for old in secrets):
+    if any(old.value == new.value and old.is_valid(now) for old in secrets):
         raise Conflict("This secret is in use by the endpoint already.", hint="Leave the secret out to have one made.")
     ends_at = now + overlap_ms
     kept = [
         Secret(old.value, old.created_at, ends_at if old.expires_at is None else min(old.expires_at, ends_at))
         for old in secrets
     ]
-    return (new, *(old for old in kept if old.expires_at is None or old.expires_at > now))[: limits.SECRETS_VALID_MAX]
+    return (new, *(old for old in kept if old.is_valid(now)))[: limits.SECRETS_VALID_MAX]
 
 
 def _unknown() -> NotFound:

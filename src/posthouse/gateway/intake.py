@@ -4,7 +4,8 @@ The store groups further (one commit for everything that is pending). An answer 
 that commit. The batcher also paces: while the engine has more runnable work than it can send,
 requests are held for a moment, in their order, so that a publisher that waits for its answers meets
 the rate at which deliveries leave. Nothing is refused for it, and no request is held longer than
-``PACE_MS_MAX`` and ``PACE_EVENT_MS`` for each of its events: a flood is taken in all the same.
+``PACE_MS_MAX`` and ``PACE_EVENT_MS`` for each of its events, or of those of a larger request that is
+held in front of it: a flood is taken in all the same.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from posthouse.core.limits import INTAKE_WAITING_MAX
 from posthouse.core.model import Obligation
 from posthouse.gateway.hints import Hints
 from posthouse.store.protocol import Accepted, AcceptRequest, AcceptResult, Intake, Work
-from posthouse.telemetry import Metrics
+from posthouse.telemetry import Log, Metrics, log
 
 PACE_MS_MAX: Final = 50  #: a request is held at most this long for the engine to catch up
 PACE_EVENT_MS: Final = 2  #: and for this long more for each of its events
@@ -95,7 +96,12 @@ class IntakeBatcher:
         if batch:
             task = loop.create_task(self._accept(batch))
             self._flushes.add(task)
-            task.add_done_callback(self._flushes.discard)
+            task.add_done_callback(self._flushed)
+
+    def _flushed(self, task: asyncio.Task[None]) -> None:
+        self._flushes.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log(Log.LOOP_FAILED, exc_info=error, loop="intake")
 
     async def _accept(self, batch: list[_Waiting]) -> None:
         requests = [waiting.request for waiting in batch]
@@ -111,11 +117,12 @@ class IntakeBatcher:
             raise
         finally:
             self.waiting -= sum(len(request.events) for request in requests)
-        self._hints.accepted(born_claimed(requests, results))
-        self._count(results)
+        # The answers come first: they are owed from the commit on, whatever becomes of the hint.
         for waiting, result in zip(batch, results, strict=True):
             if not waiting.future.done():
                 waiting.future.set_result(result)
+        self._count(results)
+        self._hints.accepted(born_claimed(requests, results))
 
     def _count(self, results: Sequence[AcceptResult]) -> None:
         metrics = self._metrics

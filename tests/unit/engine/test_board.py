@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from posthouse.core.limits import WINDOW_ITEMS_MAX
 from posthouse.core.model import Endpoint, EndpointState, Environment, Event, Lane, Obligation
+from posthouse.engine import board as board_module
 from posthouse.engine.board import BRISK_MAX, Board
-from posthouse.engine.windows import Window
+from posthouse.engine.windows import Desk, Window
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.store.protocol import Work
 
@@ -183,3 +184,32 @@ def test_counters_equal_a_recount_after_any_history(seed: int, steps: int) -> No
     for w in windows:
         sendable = bool(w.buffer) and w.desk.in_flight < CAP and not w.desk.is_held
         assert w.listed or not sendable, "what may be sent must be in a ring"
+
+
+def test_looking_for_idle_endpoints_costs_a_bounded_share_of_each_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred thousand endpoints that all have work must not make each new one look at all the others."""
+    monkeypatch.setattr(board_module, "DESKS_MAX", 10)
+    looks: list[int] = []
+
+    def look(_: Desk) -> bool:
+        looks.append(1)
+        return False
+
+    monkeypatch.setattr(Desk, "is_idle", property(look))
+    count = 1_000
+    on = board(*(endpoint(key) for key in range(count)))
+    on._clear_at = 10
+    for key in range(count):
+        window(on, key)
+    assert len(looks) <= 2 * count
+
+
+def test_idle_endpoints_are_forgotten_when_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board_module, "DESKS_MAX", 10)
+    on = board(*(endpoint(key) for key in range(100)))
+    on._clear_at = 10
+    on.offer(window(on, 0), work(1, 0))
+    for key in range(1, 100):
+        window(on, key)
+        assert len(on._desks) <= 10
+    assert on.find(0) is not None, "one that has work is kept"

@@ -277,3 +277,16 @@ async def test_one_request_owes_a_bounded_number_of_deliveries(
         await publisher.publish_batch(Environment.LIVE, json.dumps({"events": events}).encode(), None)
     await publisher.publish_batch(Environment.LIVE, json.dumps({"events": events[:2]}).encode(), None)
     assert len(shelf.requests) == 1
+
+
+async def test_a_fault_of_the_engine_costs_no_caller_the_answer(
+    shelf: Shelf, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event is durable then, so its 202 is owed; the engine finds it in the store later."""
+
+    def fail(_: Sequence[Work]) -> None:
+        raise RuntimeError("a fault of the program")
+
+    monkeypatch.setattr(shelf, "accepted", fail)
+    async with asyncio.timeout(10):
+        assert (await publish(publisher, type="t", data=1)).owed == 1
