@@ -4,9 +4,10 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 ARGS ?=
+SEEDS ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev check test bench lock docs clean
+.PHONY: help demo dev check test sim mutants bench lock docs clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r verb text; do printf '  make %-8s %s\n' "$$verb" "$$text"; done
@@ -22,6 +23,12 @@ check: dev ## Format, lint, types, imports and the fast tests: what every change
 
 test: check ## All of check, then the tests with real nodes, sockets and kills
 	@$(BIN)/python scripts/test_slow.py $(ARGS)
+
+sim: dev ## Run the simulation on SEEDS=500 seeds (ARGS=--seed=7 replays one and tells everything)
+	@$(BIN)/python -m posthouse.testing.simulation --seeds $(SEEDS) $(ARGS)
+
+mutants: dev ## Plant each known bug and see that a test catches it
+	@$(BIN)/python scripts/mutants.py $(ARGS)
 
 bench: dev ## Measure a node against a bare forwarder on this machine
 	@$(BIN)/python bench/run.py $(ARGS)

@@ -13,23 +13,19 @@ import uvloop
 
 from posthouse import __version__
 from posthouse.api.server import ApiServer
+from posthouse.assembly import Machine, assemble
 from posthouse.config import Config
-from posthouse.core.address import AddressPolicy
 from posthouse.core.errors import ConfigurationError, PosthouseError
-from posthouse.node import Node, Ports
-from posthouse.store.open import open_store
+from posthouse.node import Node
 from posthouse.store.protocol import Store
-from posthouse.system import SystemClock, SystemEntropy
-from posthouse.telemetry import Log, Metrics, configure_logging, log
-from posthouse.transport.client import AiohttpTransport
-from posthouse.transport.resolver import SystemResolver
+from posthouse.telemetry import Log, configure_logging, log
 
 API_KEY_FILE: Final = "api_key"
 NODE_FILE: Final = "node.json"
 EXIT_FAILED: Final = 1
 
 
-def run(config: Config) -> int:
+def run(config: Config, machine: Machine | None = None) -> int:
     """Run a node until a signal ends it; the exit code. Blocks.
 
     SIGTERM and SIGINT drain: what is on its way is settled, then the slots are released. A second
@@ -38,32 +34,19 @@ def run(config: Config) -> int:
     configure_logging(config.log_level, config.log_format)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            return runner.run(_serve(config))
+            return runner.run(_serve(config, machine or Machine()))
         except PosthouseError as error:
             log(Log.NODE_FAILED, code=error.code, detail=error.message, hint=error.advice)
             return EXIT_FAILED
 
 
-async def _serve(config: Config) -> int:
+async def _serve(config: Config, machine: Machine) -> int:
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    clock = SystemClock()
-    policy = AddressPolicy(config.allow_networks)
-    metrics = Metrics()
-    store = await open_store(config.data, clock=clock, commit_interval_ms=config.commit_interval_ms, metrics=metrics)
-    resolver = SystemResolver(clock)
-    ports = Ports(
-        clock=clock,
-        entropy=SystemEntropy(),
-        store=store,
-        transport=AiohttpTransport(policy, clock, ca_file=str(config.ca_file) if config.ca_file else None),
-        policy=policy,
-        resolve=resolver,
-    )
-    node = Node(config, ports, key_floor=await store.admin.key_floor(), metrics=metrics)
-    server = ApiServer(node.app, clock)
+    assembled = await assemble(config, machine)
+    node, server = assembled.node, assembled.server
     try:
         await node.start(keep_first_key=partial(_write_private, config.data / API_KEY_FILE))
         try:
@@ -80,11 +63,10 @@ async def _serve(config: Config) -> int:
         # What was made until now lives as long as the process: keep the collector from walking it.
         gc.collect()
         gc.freeze()
-        return await _until_the_end(node, server, store, signals)
+        return await _until_the_end(node, server, assembled.store, signals)
     finally:
-        resolver.close()
         (config.data / NODE_FILE).unlink(missing_ok=True)
-        await node.stop(drain_seconds=0)
+        await assembled.close()
 
 
 async def _until_the_end(node: Node, server: ApiServer, store: Store, signals: asyncio.Queue[signal.Signals]) -> int:

@@ -12,6 +12,7 @@ from posthouse.api.health import Readiness
 from posthouse.config import Config
 from posthouse.core.address import AddressPolicy
 from posthouse.core.errors import PosthouseError
+from posthouse.core.failpoints import Reach, pass_by
 from posthouse.core.model import Environment, Scope
 from posthouse.core.ports import Clock, Entropy
 from posthouse.engine.engine import Engine
@@ -40,6 +41,7 @@ class Ports:
     transport: Transport  #: the node closes it
     policy: AddressPolicy
     resolve: Resolve
+    reach: Reach = pass_by
 
 
 class Node:
@@ -64,6 +66,7 @@ class Node:
             disable=lambda endpoint: self.gateway.endpoints.disable(endpoint.key, REASON_GONE),
             in_flight_max=config.in_flight_max,
             in_flight_per_endpoint=config.in_flight_per_endpoint,
+            reach=ports.reach,
         )
         self.gateway = Gateway(
             store,
@@ -76,6 +79,7 @@ class Node:
             policy=ports.policy,
             resolve=ports.resolve,
             room=lambda: self.engine.board.room,
+            reach=ports.reach,
         )
         self._store_bytes = self._wal_bytes = 0
         self.metrics.gauge("store_bytes", lambda: self._store_bytes)

@@ -95,7 +95,7 @@ def test_the_floors_and_tables_of_the_architecture_are_the_real_ones(root: Path)
     rooms = [set(re.findall(r"\w+", layer)) for layer in contract["layers"] if layer != "__main__"]
     floors: list[set[str]] = []
     for number, names in re.findall(
-        r"^\| (\d?) ?\| ((?:`\w+`(?:, )?)+) \|", text.partition("## An event")[0], re.MULTILINE
+        r"^\| (\d*) ?\| ((?:`\w+`(?:, )?)+) \|", text.partition("## An event")[0], re.MULTILINE
     ):
         found = set(re.findall(r"\w+", names))
         floors = [*floors, found] if number else [*floors[:-1], floors[-1] | found]

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Final
 
 from posthouse.core.delivery import State
+from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.core.limits import IN_FLIGHT_PER_ENDPOINT, IN_FLIGHT_PER_NODE, UNSETTLED_MAX
 from posthouse.core.model import Endpoint, Lane
 from posthouse.core.ports import Clock, Entropy
@@ -50,12 +51,14 @@ class Engine:
         disable: Callable[[Endpoint], Awaitable[None]],
         in_flight_max: int = IN_FLIGHT_PER_NODE,
         in_flight_per_endpoint: int = IN_FLIGHT_PER_ENDPOINT,
+        reach: Reach = pass_by,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._store = store
         self._clock = clock
         self._metrics = metrics
         self._disable = disable
+        self._reach = reach
         self._in_flight_max = in_flight_max
         self._in_flight = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,11 +66,13 @@ class Engine:
         self._running = False
         self._sweeper: asyncio.Task[None] | None = None
         self.board = Board(catalogue, in_flight_per_endpoint=in_flight_per_endpoint)
-        self.leases = Leases(store.ownership, clock, node, renewed=self._leases_renewed)
+        self.leases = Leases(store.ownership, clock, node, renewed=self._leases_renewed, reach=reach)
         self._timers = Timers(clock, self._look)
-        self._refills = Refills(store.work, self.board, clock, self._timers, is_ours=self._is_ours, filled=self._kick)
-        self._sender = Sender(transport, clock, entropy, metrics)
-        self.settler = Settler(store.work, broken=store.failed.done, done=self._settled)
+        self._refills = Refills(
+            store.work, self.board, clock, self._timers, is_ours=self._is_ours, filled=self._kick, reach=reach
+        )
+        self._sender = Sender(transport, clock, entropy, metrics, reach=reach)
+        self.settler = Settler(store.work, broken=store.failed.done, done=self._settled, reach=reach)
         metrics.gauge("in_flight", lambda: self._in_flight)
         metrics.gauge("unsettled", lambda: self.settler.unsettled)
         metrics.gauge("windows", lambda: len(self.board))
@@ -125,6 +130,7 @@ class Engine:
             window = desk.window(obligation.lane)
             if not board.offer(window, item):
                 self._refills.want(window)
+        self._reach(Failpoint.ADOPT_OFFERED)
         self._kick()
 
     def due(self, endpoint_key: int, lane: Lane) -> None:
@@ -180,7 +186,10 @@ class Engine:
     async def survey(self) -> None:
         """Ask the store which queues have work, and look at those whose work is due. Harmless at any time."""
         now = self._clock.now_ms()
-        for backlog in await self._store.work.survey():
+        self._reach(Failpoint.ADOPT_SURVEYING)
+        backlogs = await self._store.work.survey()
+        self._reach(Failpoint.ADOPT_SURVEYED)
+        for backlog in backlogs:
             desk = self.board.desk(backlog.endpoint_key)
             if desk is None or desk.slot not in self.leases.epochs:
                 continue
@@ -230,8 +239,10 @@ class Engine:
         brisk = False
         disable = False
         try:
+            self._reach(Failpoint.SEND_CHOSEN)
             settlement, exchange, disable = await self._sender.attempt(desk, work, epoch)
             brisk = exchange.failure is None and exchange.timings.total_us < BRISK_US
+            self._reach(Failpoint.SETTLE_DECIDED)
             self.settler.add(settlement)
         except BaseException:
             # A fault of the program, or the stop cut it off. The store still owes it.

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from posthouse.core.errors import PosthouseError
+from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.core.limits import LEASE_MS, LEASE_RENEW_MS
 from posthouse.core.ports import Clock
 from posthouse.store.protocol import Ownership
@@ -19,13 +20,20 @@ class Leases:
     """
 
     def __init__(
-        self, store: Ownership, clock: Clock, node: str, *, renewed: Callable[[set[int], set[int]], None]
+        self,
+        store: Ownership,
+        clock: Clock,
+        node: str,
+        *,
+        renewed: Callable[[set[int], set[int]], None],
+        reach: Reach = pass_by,
     ) -> None:
         self._store = store
         self._clock = clock
         self._node = node
         self._dead: frozenset[str] = frozenset()
         self._renewed = renewed
+        self._reach = reach
         self._valid_until = 0.0
         #: Slot → epoch of what this node holds.
         self.epochs: dict[int, int] = {}
@@ -52,14 +60,18 @@ class Leases:
         self._valid_until = 0.0
         self.epochs = {}
         if release:
+            self._reach(Failpoint.LEASE_RELEASING)
             try:
                 await self._store.release(self._node)
+                self._reach(Failpoint.LEASE_RELEASED)
             except PosthouseError as error:  # They fall free when the lease runs out.
                 log(Log.LEASE_RENEWAL_FAILED, code=error.code, detail=error.message)
 
     async def _take(self) -> None:
         asked = self._clock.monotonic()
+        self._reach(Failpoint.LEASE_ASKED)
         held = await self._store.acquire(self._node, now=self._clock.now_ms(), lease_ms=LEASE_MS, dead=self._dead)
+        self._reach(Failpoint.LEASE_HELD)
         self._valid_until = asked + (LEASE_MS - LEASE_RENEW_MS) / 1000
         lost = {slot for slot, epoch in self.epochs.items() if held.get(slot) != epoch}
         gained = {slot for slot, epoch in held.items() if self.epochs.get(slot) != epoch}

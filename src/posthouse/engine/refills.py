@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from posthouse.core.errors import PosthouseError
+from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.core.limits import WINDOW_BYTES_MAX, WINDOW_ITEMS_MAX
 from posthouse.core.ports import Clock
 from posthouse.engine.board import Board
@@ -31,6 +32,7 @@ class Refills:
         *,
         is_ours: Callable[[Window], bool],
         filled: Callable[[], None],
+        reach: Reach = pass_by,
     ) -> None:
         self._store = store
         self._board = board
@@ -38,6 +40,7 @@ class Refills:
         self._timers = timers
         self._is_ours = is_ours
         self._filled = filled
+        self._reach = reach
         self._thirsty: deque[Window] = deque()
         self._reads: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -93,6 +96,7 @@ class Refills:
         known = frozenset(desk.in_hand)
         window.more = False
         try:
+            self._reach(Failpoint.ADOPT_READING)
             head = await self._store.fetch(
                 desk.endpoint.key,
                 window.lane,
@@ -100,6 +104,7 @@ class Refills:
                 limit=WINDOW_ITEMS_MAX + len(known),
                 bytes_max=WINDOW_BYTES_MAX,
             )
+            self._reach(Failpoint.ADOPT_READ)
         except PosthouseError:
             self._timers.set(window, self._clock.now_ms() + _AGAIN_MS)
             return

@@ -5,6 +5,7 @@ from typing import Final
 from posthouse import __version__
 from posthouse.core.delivery import State
 from posthouse.core.envelope import body as envelope_body
+from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.core.model import Attempt, Endpoint, Lane
 from posthouse.core.ports import Clock, Entropy
 from posthouse.core.retry import decide
@@ -20,11 +21,14 @@ USER_AGENT: Final = f"Posthouse/{__version__}"
 class Sender:
     """Makes attempts. Holds no state of its own; signers are kept on the desks."""
 
-    def __init__(self, transport: Transport, clock: Clock, entropy: Entropy, metrics: Metrics) -> None:
+    def __init__(
+        self, transport: Transport, clock: Clock, entropy: Entropy, metrics: Metrics, *, reach: Reach = pass_by
+    ) -> None:
         self._transport = transport
         self._clock = clock
         self._entropy = entropy
         self._metrics = metrics
+        self._reach = reach
 
     async def attempt(self, desk: Desk, work: Work, epoch: int) -> tuple[Settlement, Exchange, bool]:
         """Send ``work`` once. Returns its settlement, the exchange, and whether the endpoint is gone (410)."""
@@ -41,9 +45,11 @@ class Sender:
             **self._signer(desk, started_at).headers(event.id, started_at // 1000, body),
         }
         endpoint = desk.endpoint
+        self._reach(Failpoint.SEND_SIGNED)
         exchange = await self._transport.send(
             Request(endpoint.url, headers, body, endpoint.connect_timeout_ms, endpoint.timeout_ms)
         )
+        self._reach(Failpoint.SEND_ANSWERED)
         now = self._clock.now_ms()
         decision = decide(
             desk.schedule,

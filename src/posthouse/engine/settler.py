@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from posthouse.core.errors import PosthouseError
+from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.store.protocol import Settled, Settlement, WorkFacet
 from posthouse.telemetry import Log, log
 
@@ -25,11 +26,13 @@ class Settler:
         *,
         broken: Callable[[], bool],
         done: Callable[[Sequence[Settlement], Settled], None],
+        reach: Reach = pass_by,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._store = store
         self._broken = broken
         self._done = done
+        self._reach = reach
         self._pending: list[Settlement] = []
         self._scheduled = False
         self._writes: set[asyncio.Task[None]] = set()
@@ -66,6 +69,7 @@ class Settler:
 
     async def _write(self, batch: list[Settlement]) -> None:
         while True:
+            self._reach(Failpoint.SETTLE_HANDED_IN)
             try:
                 settled = await self._store.settle(batch)
             except PosthouseError as error:
@@ -75,5 +79,7 @@ class Settler:
                 await asyncio.sleep(AGAIN_SECONDS)
             else:
                 break
+        self._reach(Failpoint.SETTLE_DURABLE)
         self.unsettled -= len(batch)
         self._done(batch, settled)
+        self._reach(Failpoint.SETTLE_DONE)

@@ -8,16 +8,17 @@ import msgspec
 from posthouse.core import limits
 from posthouse.core.errors import Conflict, IdempotencyConflict, InvalidInput, NotFound, StoreUnavailable
 from posthouse.core.ids import ENDPOINT, EVENT, make_id, parse_id
-from posthouse.core.model import Endpoint, EndpointState, Environment, Event, Lane, Obligation, Secret
+from posthouse.core.model import Endpoint, EndpointState, Environment, Event, Lane, Secret
 from posthouse.core.ports import Clock, Entropy
 from posthouse.core.signature import generate_secret, validate_secret
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.endpoint_input import EndpointChange, EndpointSpec, check_change, check_spec
 from posthouse.gateway.hints import Hints
+from posthouse.gateway.intake import IntakeBatcher
 from posthouse.gateway.repeats import KeyedLocks, Made, Repeats, gone, secret_digest
 from posthouse.gateway.target_check import TargetCheck
 from posthouse.gateway.tenants import Tenants
-from posthouse.store.protocol import Accepted, AcceptRequest, IdentityReused, NewEvent, StaleCatalogue, Store, Work
+from posthouse.store.protocol import Accepted, AcceptRequest, IdentityReused, NewEvent, StaleCatalogue, Store
 from posthouse.telemetry import Log, log
 
 SECRET_BYTES: Final = 32
@@ -52,12 +53,14 @@ class Endpoints:
         tenants: Tenants,
         target_check: TargetCheck,
         *,
+        intake: IntakeBatcher,
         clock: Clock,
         entropy: Entropy,
         new_key: Callable[[], int],
     ) -> None:
         self._store = store
         self._catalogue = catalogue
+        self._intake = intake
         self._hints = hints
         self._tenants = tenants
         self._target_check = target_check
@@ -243,17 +246,13 @@ class Endpoints:
                 identities=() if idempotency_key is None else (("key", idempotency_key),),
                 fingerprint=secret_digest(f"{TEST_EVENT_TYPE} {endpoint_id}"),
             )
-            (result,) = await self._store.intake.accept([AcceptRequest((new,), self._catalogue.version)])
+            result = await self._intake.submit(AcceptRequest((new,), self._catalogue.version))
             if isinstance(result, IdentityReused):
                 raise IdempotencyConflict
             if isinstance(result, StaleCatalogue):
                 await self._catalogue.refresh()
                 continue
-            accepted = result[0]
-            if not accepted.duplicate:
-                now = event.accepted_at
-                self._hints.accepted([Work(Obligation(event.key, endpoint.key, Lane.LIVE, now, now), event)])
-            return accepted, endpoint.key
+            return result[0], endpoint.key
         raise StoreUnavailable("The endpoints keep changing faster than a test can be sent.")
 
     # -- inside -------------------------------------------------------------------------------

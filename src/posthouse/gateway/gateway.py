@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from posthouse.core.address import AddressPolicy
+from posthouse.core.failpoints import Reach, pass_by
 from posthouse.core.ports import Clock, Entropy
 from posthouse.gateway.books import Books
 from posthouse.gateway.catalogue import Catalogue
@@ -34,6 +35,7 @@ class Gateway:
         policy: which addresses endpoints may lead to.
         resolve: looks up the host of a URL when an endpoint is saved.
         room: how many live deliveries more can be taken before accepting paces itself.
+        reach: hears which boundary an accepted event has come to.
     """
 
     def __init__(
@@ -49,11 +51,12 @@ class Gateway:
         policy: AddressPolicy,
         resolve: Resolve,
         room: Callable[[], int],
+        reach: Reach = pass_by,
     ) -> None:
         self.catalogue = catalogue
         self.authenticator = Authenticator(catalogue)
-        self.intake = IntakeBatcher(store.intake, hints, metrics, room=room)
-        self.publisher = Publisher(catalogue, self.intake, clock, new_key)
+        self.intake = IntakeBatcher(store.intake, hints, metrics, room=room, reach=reach)
+        self.publisher = Publisher(catalogue, self.intake, clock, new_key, reach=reach)
         self.tenants = Tenants(store.catalogue, catalogue, clock)
         self.endpoints = Endpoints(
             store,
@@ -61,6 +64,7 @@ class Gateway:
             hints,
             self.tenants,
             TargetCheck(policy, resolve),
+            intake=self.intake,
             clock=clock,
             entropy=entropy,
             new_key=new_key,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from posthouse.core.errors import Overloaded, PosthouseError, ShuttingDown, StoreUnavailable
+from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.core.limits import INTAKE_WAITING_MAX
 from posthouse.core.model import Obligation
 from posthouse.gateway.hints import Hints
@@ -39,12 +40,15 @@ class _Waiting:
 class IntakeBatcher:
     """Collects accept requests, hands them to the store, tells the engine, answers the callers."""
 
-    def __init__(self, store: Intake, hints: Hints, metrics: Metrics, *, room: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Intake, hints: Hints, metrics: Metrics, *, room: Callable[[], int], reach: Reach = pass_by
+    ) -> None:
         """``room`` tells how many live deliveries more the engine can take before work piles up in it."""
         self._store = store
         self._hints = hints
         self._metrics = metrics
         self._room = room
+        self._reach = reach
         self._loop = asyncio.get_running_loop()
         self._pending: deque[_Waiting] = deque()
         self._flush_due = False
@@ -105,6 +109,7 @@ class IntakeBatcher:
 
     async def _accept(self, batch: list[_Waiting]) -> None:
         requests = [waiting.request for waiting in batch]
+        self._reach(Failpoint.ACCEPT_HANDED_IN)
         try:
             results = await self._store.accept(requests)
         except PosthouseError as error:
@@ -117,11 +122,13 @@ class IntakeBatcher:
             raise
         finally:
             self.waiting -= sum(len(request.events) for request in requests)
+        self._reach(Failpoint.ACCEPT_DURABLE)
         # The answers come first: they are owed from the commit on, whatever becomes of the hint.
         for waiting, result in zip(batch, results, strict=True):
             if not waiting.future.done():
                 waiting.future.set_result(result)
         self._count(results)
+        self._reach(Failpoint.ACCEPT_ANSWERED)
         self._hints.accepted(born_claimed(requests, results))
 
     def _count(self, results: Sequence[AcceptResult]) -> None:

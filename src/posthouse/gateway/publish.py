@@ -17,6 +17,7 @@ from posthouse.core.errors import (
     StoreUnavailable,
     TooLarge,
 )
+from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.core.ids import EVENT, make_id, parse_id
 from posthouse.core.model import Environment, Event, Lane, Tenant
 from posthouse.core.ports import Clock
@@ -71,11 +72,20 @@ _decode_parts: Final = msgspec.json.Decoder(_BatchParts).decode
 class Publisher:
     """Publishes events: decode, check, route, accept, answer."""
 
-    def __init__(self, catalogue: Catalogue, intake: IntakeBatcher, clock: Clock, new_key: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        intake: IntakeBatcher,
+        clock: Clock,
+        new_key: Callable[[], int],
+        *,
+        reach: Reach = pass_by,
+    ) -> None:
         self._catalogue = catalogue
         self._intake = intake
         self._clock = clock
         self._new_key = new_key
+        self._reach = reach
 
     async def publish(self, environment: Environment, body: bytes, idempotency_key: str | None) -> Accepted:
         """Publish the one event in ``body``.
@@ -152,6 +162,7 @@ class Publisher:
     async def _accept(self, environment: Environment, prepared: Sequence[_Prepared]) -> tuple[Accepted, ...]:
         for _ in range(_REROUTES_MAX):
             request = self._route(environment, prepared)
+            self._reach(Failpoint.ACCEPT_ROUTED)
             result = await self._intake.submit(request)
             if isinstance(result, tuple):
                 for tenant in request.new_tenants:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from posthouse.core.failpoints import Reach, pass_by
 from posthouse.core.limits import COMMIT_INTERVAL_MS
 from posthouse.core.ports import Clock
 from posthouse.store.protocol import Store
@@ -18,6 +19,7 @@ async def open_store(
     offload: Offload | None = None,
     vfs: str | None = None,
     metrics: Metrics | None = None,
+    reach: Reach = pass_by,
 ) -> Store:
     """Open the embedded store in ``directory``, which is made (mode 0700) if it is not there.
 
@@ -31,6 +33,7 @@ async def open_store(
         offload: How blocking calls leave the event loop. Default: threads of the store's own.
         vfs: The name of a registered SQLite VFS; a simulation puts a faulty disk there.
         metrics: Counts the commits.
+        reach: Hears which boundary a transaction has come to.
 
     Raises:
         UnsafeLibrary: The SQLite library can lose data.
@@ -45,4 +48,5 @@ async def open_store(
         offload=offload,
         vfs=vfs,
         metrics=metrics,
+        reach=reach,
     )

@@ -10,7 +10,7 @@ from posthouse.core.address import AddressPolicy
 from posthouse.core.limits import RESPONSE_KEPT_BYTES_MAX
 from posthouse.core.ports import Clock
 from posthouse.transport.composer import Composer, Route
-from posthouse.transport.dial import Dial, Dialer, tls_context
+from posthouse.transport.dial import Connect, Dial, Dialer, dial_machine, tls_context
 from posthouse.transport.link import Link
 from posthouse.transport.outcome import (
     DeadlinePassed,
@@ -51,6 +51,7 @@ class AiohttpTransport:
         ca_file: certificates (PEM) of authorities that are trusted besides the system's.
         resolve: looks names up in place of the operating system; its answers are not kept.
         user_agent: of requests whose headers name none.
+        connect: opens TCP connections in place of the machine's own network.
 
     Raises:
         ConfigurationError: ``ca_file`` cannot be used.
@@ -64,11 +65,12 @@ class AiohttpTransport:
         ca_file: str | None = None,
         resolve: Resolve | None = None,
         user_agent: str = f"Posthouse/{__version__}",
+        connect: Connect = dial_machine,
     ) -> None:
         context = tls_context(ca_file)
         self._monotonic = clock.monotonic
         self._system_resolver = SystemResolver(clock)
-        self._dialer = Dialer(policy, clock, resolve or self._system_resolver, context)
+        self._dialer = Dialer(policy, clock, resolve or self._system_resolver, context, connect)
         self._composer = Composer(user_agent)
         self._pool = Pool(clock)
 

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum, auto
 from typing import Final
 
@@ -40,6 +40,15 @@ def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
         except OSError as error:
             raise ConfigurationError(f"The CA file {ca_file} cannot be used: {error}") from error
     return context
+
+
+#: Opens a TCP connection to the first of some numeric addresses that answers. Raises OSError.
+Connect = Callable[[Sequence[aiohappyeyeballs.AddrInfoType]], Awaitable[socket.socket]]
+
+
+async def dial_machine(infos: Sequence[aiohappyeyeballs.AddrInfoType]) -> socket.socket:
+    """The machine's own network, by RFC 8305."""
+    return await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS)
 
 
 class _Phase(Enum):
@@ -85,13 +94,22 @@ class Dialer:
         clock: measures the phases.
         resolve: looks names up.
         context: verifies TLS servers.
+        connect: opens TCP connections.
     """
 
-    def __init__(self, policy: AddressPolicy, clock: Clock, resolve: Resolve, context: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        policy: AddressPolicy,
+        clock: Clock,
+        resolve: Resolve,
+        context: ssl.SSLContext,
+        connect: Connect = dial_machine,
+    ) -> None:
         self._policy = policy
         self._clock = clock
         self._resolve = resolve
         self._context = context
+        self._connect_to = connect
 
     async def open(self, dial: Dial, target: Target, limit_at: float, limit_ms: int) -> Link:
         """A new connection to ``target``.
@@ -146,7 +164,7 @@ class Dialer:
         started = self._clock.monotonic()
         try:
             infos = [info for address in addresses for info in _numeric(address, target.port)]
-            sock = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS)
+            sock = await self._connect_to(infos)
         except Exception as error:
             raise outcome.connect_failed(dial.dialled, dial.refused, error) from error
         finally:

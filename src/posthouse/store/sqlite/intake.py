@@ -1,11 +1,13 @@
 """Accepting events: the plan is made in memory, then written in as few statements as there are tables."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import apsw
 from msgspec.structs import astuple
 
+from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.store.protocol import Accepted, AcceptRequest, AcceptResult, IdentityReused, NewEvent, StaleCatalogue
 from posthouse.store.sqlite.gathering import Gatherer
 from posthouse.store.sqlite.rows import PERIOD_BITS, rows_of, value_of
@@ -30,7 +32,7 @@ class SqliteIntake:
     """The intake facet."""
 
     def __init__(self, writer: Writer) -> None:
-        self._gatherer = Gatherer(writer, accept)
+        self._gatherer = Gatherer(writer, partial(accept, reach=writer.reach))
 
     async def accept(self, requests: Sequence[AcceptRequest]) -> list[AcceptResult]:
         """Store all requests in one transaction; see the protocol."""
@@ -38,12 +40,15 @@ class SqliteIntake:
         return results[start : start + len(requests)]
 
 
-def accept(connection: apsw.Connection, requests: Sequence[AcceptRequest]) -> Steps[list[AcceptResult]]:
+def accept(
+    connection: apsw.Connection, requests: Sequence[AcceptRequest], *, reach: Reach = pass_by
+) -> Steps[list[AcceptResult]]:
     """Decide about every request, then write what was accepted.
 
     Most identities are new. So they are written first and counted: only if one was there already, or
     if the requests repeat one another, is each of them looked up. The primary key decides either way.
     """
+    reach(Failpoint.ACCEPT_BEGUN)
     plan = _Plan(connection, look_up=False)
     results = yield from plan.decide(requests)
     claimed = not plan.repeats and (yield from plan.claim_identities())
@@ -52,7 +57,9 @@ def accept(connection: apsw.Connection, requests: Sequence[AcceptRequest]) -> St
         results = yield from plan.decide(requests)
         claimed = yield from plan.claim_identities()
         assert claimed, "every identity was looked up in this very transaction"
+    reach(Failpoint.ACCEPT_IDENTIFIED)
     yield from plan.write()
+    reach(Failpoint.ACCEPT_WRITTEN)
     return results
 
 

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import apsw
 
 from posthouse.core.errors import StoreIncompatible
+from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.store.sqlite.rows import rows_of, value_of
 from posthouse.store.sqlite.statements import SQL
 
@@ -63,18 +64,22 @@ def check_ours(connection: apsw.Connection, migrations: list[Migration]) -> None
         raise StoreIncompatible("The store was made by other migrations than this version of Posthouse knows.")
 
 
-def migrate(connection: apsw.Connection, migrations: list[Migration], *, now: int) -> int:
+def migrate(connection: apsw.Connection, migrations: list[Migration], *, now: int, reach: Reach = pass_by) -> int:
     """Apply the steps that are missing; the number of them. A crash leaves whole steps only."""
     version = connection.pragma("user_version")
     missing = migrations[version:]
     for migration in missing:
         connection.execute("BEGIN IMMEDIATE")
         try:
+            reach(Failpoint.MIGRATE_BEGUN)
             connection.execute(migration.script)
+            reach(Failpoint.MIGRATE_APPLIED)
             connection.execute(_INSERT_MIGRATION, (migration.number, migration.name, migration.checksum, now))
             connection.pragma("application_id", APPLICATION_ID)
             connection.pragma("user_version", migration.number)
+            reach(Failpoint.MIGRATE_RECORDED)
             connection.execute("COMMIT")
+            reach(Failpoint.MIGRATE_DONE)
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")

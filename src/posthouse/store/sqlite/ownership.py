@@ -6,6 +6,7 @@ from typing import Final
 import apsw
 import msgspec
 
+from posthouse.core.failpoints import Failpoint, Reach
 from posthouse.store.sqlite.readers import Readers
 from posthouse.store.sqlite.rows import value_of
 from posthouse.store.sqlite.statements import SQL
@@ -31,12 +32,14 @@ class SqliteOwnership:
         """Take every slot that may be taken; see the protocol."""
         gone = msgspec.json.encode(list(dead)).decode()
         return await self._writer.submit(
-            lambda connection: _update(connection, node, _ACQUIRE, (node, now, now + lease_ms, gone))
+            lambda connection: _update(
+                connection, node, _ACQUIRE, (node, now, now + lease_ms, gone), self._writer.reach
+            )
         )
 
     async def release(self, node: str) -> None:
         """Give up everything; see the protocol."""
-        await self._writer.submit(lambda connection: _update(connection, node, _RELEASE, (node,)))
+        await self._writer.submit(lambda connection: _update(connection, node, _RELEASE, (node,), self._writer.reach))
 
     async def owners(self) -> dict[int, tuple[str | None, int, int]]:
         """Who holds what; see the protocol."""
@@ -45,8 +48,9 @@ class SqliteOwnership:
 
 
 def _update(
-    connection: apsw.Connection, node: str, statement: str, values: tuple[str | int, ...]
+    connection: apsw.Connection, node: str, statement: str, values: tuple[str | int, ...], reach: Reach
 ) -> Steps[dict[int, int]]:
     connection.execute(statement, values)
+    reach(Failpoint.LEASE_WRITTEN)
     yield 1
     return dict(_EPOCHS.decode(value_of(connection, _OF_NODE, (node,))))

@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from posthouse.core.delivery import State
+from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.core.model import slot_of
 from posthouse.store.protocol import Settled, Settlement
 from posthouse.store.sqlite.rows import PERIOD_BITS, rows_of
@@ -31,9 +32,10 @@ _slot_of = lru_cache(maxsize=65_536)(slot_of)
 _Row = tuple[Any, ...]
 
 
-def settle(connection: apsw.Connection, settlements: Sequence[Settlement]) -> Steps[Settled]:
+def settle(connection: apsw.Connection, settlements: Sequence[Settlement], *, reach: Reach = pass_by) -> Steps[Settled]:
     """Write what the fences let through; see the protocol."""
     fenced = _fenced(connection, settlements)
+    reach(Failpoint.SETTLE_FENCED)
     kept = settlements
     positions: Sequence[int] = range(len(settlements))
     if fenced:
@@ -46,6 +48,7 @@ def settle(connection: apsw.Connection, settlements: Sequence[Settlement]) -> St
         if not _settle_together(connection, part):
             superseded += [positions[start + i] for i in _settle_each(connection, part)]
         yield 4 * len(part)
+    reach(Failpoint.SETTLE_WRITTEN)
     return Settled(fenced, tuple(superseded))
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import apsw
 
 from posthouse.core.errors import StoreIncompatible, StoreUnavailable
+from posthouse.core.failpoints import Reach, pass_by
 from posthouse.core.ports import Clock
 from posthouse.store.protocol import AdminFacet, CatalogueFacet, Intake, LedgerFacet, Ownership, WorkFacet
 from posthouse.store.sqlite.admin import SqliteAdmin
@@ -44,6 +45,7 @@ class SqliteStore:
         offload: Offload | None,
         vfs: str | None,
         metrics: Metrics,
+        reach: Reach,
         on_closed: Callable[[], None],
     ) -> None:
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -58,6 +60,7 @@ class SqliteStore:
             interval_s=commit_interval_ms / 1_000,
             failed=self.failed,
             metrics=metrics,
+            reach=reach,
         )
         self._readers = Readers(
             [connect_reader(path, patient=True, vfs=vfs) for _ in range(READERS)],
@@ -100,6 +103,7 @@ def open_sqlite(
     offload: Offload | None = None,
     vfs: str | None = None,
     metrics: Metrics | None = None,
+    reach: Reach = pass_by,
 ) -> SqliteStore:
     """Open or make the store in ``directory``. Must be called with a running event loop.
 
@@ -126,7 +130,7 @@ def open_sqlite(
             migrations = known_migrations()
             check_ours(connection, migrations)
             enter_wal(connection)
-            migrate(connection, migrations, now=clock.now_ms())
+            migrate(connection, migrations, now=clock.now_ms(), reach=reach)
             busy.patient = False
             store = SqliteStore(
                 path,
@@ -136,6 +140,7 @@ def open_sqlite(
                 offload=offload,
                 vfs=vfs,
                 metrics=metrics or Metrics(),
+                reach=reach,
                 on_closed=lock.release,
             )
         except apsw.NotADBError as error:

@@ -1,6 +1,7 @@
 """Open deliveries: finding, re-opening and discarding them. Settling is in ``settling``."""
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import apsw
@@ -37,7 +38,7 @@ class SqliteWork:
     def __init__(self, writer: Writer, readers: Readers, local: apsw.Connection) -> None:
         """``local`` is a reading connection of the loop's own thread, for reads that are short by their bounds."""
         self._writer = writer
-        self._gatherer = Gatherer(writer, settle)
+        self._gatherer = Gatherer(writer, partial(settle, reach=writer.reach))
         self._readers = readers
         self._local = local
 

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 import apsw
 
 from posthouse.core.errors import PosthouseError, StoreUnavailable
+from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.store.sqlite.connection import FATAL, WAL_PAGES_MAX, BusyPolling
 from posthouse.store.sqlite.offload import Offload
 from posthouse.telemetry import Metrics
@@ -52,6 +53,7 @@ class Writer:
         interval_s: float,
         failed: asyncio.Future[str],
         metrics: Metrics,
+        reach: Reach = pass_by,
     ) -> None:
         self._connection = connection
         self._busy = busy
@@ -59,6 +61,7 @@ class Writer:
         self._interval_s = interval_s
         self._failed = failed
         self._metrics = metrics
+        self.reach = reach  #: for the operations too: they are steps of its transactions
         self._loop = asyncio.get_running_loop()
         self._pending: list[_Job] = []
         self._task: asyncio.Task[None] | None = None
@@ -167,6 +170,7 @@ class Writer:
             return None
         self._transaction_rows = 0
         try:
+            self.reach(Failpoint.COMMIT_BEGUN)
             results = [await self._run(job.operation) for job in jobs]
         except FATAL:
             raise
@@ -180,8 +184,10 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the one who submitted it
             self._roll_back()
             return error
+        self.reach(Failpoint.COMMIT_DUE)
         started = self._loop.time()
         await self._offload(self._commit)
+        self.reach(Failpoint.COMMIT_KNOWN)
         self._metrics.commit_ms.observe((self._loop.time() - started) * 1_000)
         self._metrics.commits += 1
         self._metrics.commit_rows += self._transaction_rows
@@ -224,6 +230,7 @@ class Writer:
 
     def _commit(self) -> None:
         self._connection.execute("COMMIT")
+        self.reach(Failpoint.COMMIT_DONE)
 
     def _close_connection(self) -> None:
         if self._refusal is not None:
@@ -237,6 +244,7 @@ class Writer:
 
     async def _checkpoint(self) -> None:
         """Copy the log into the file as far as readers allow; those waiting have their answers already."""
+        self.reach(Failpoint.CHECKPOINT_DUE)
         try:
             pages, copied = await self._offload(self._connection.wal_checkpoint)
         except (apsw.BusyError, apsw.FullError):
@@ -245,6 +253,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - an error here is an error of the disk
             self._break(error, ())
             return
+        self.reach(Failpoint.CHECKPOINT_DONE)
         # The next commit starts the log anew once everything is copied; a reader in the way gets time.
         self._checkpoint_at = WAL_PAGES_MAX if copied == pages else pages + WAL_PAGES_MAX
         self._wal_pages = 0

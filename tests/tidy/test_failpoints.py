@@ -1,0 +1,121 @@
+"""Every boundary of accept, adopt, send, settle, lease, migrate and commit has its failpoint, before and after."""
+
+import ast
+from collections import Counter
+
+import pytest
+
+from posthouse.core.failpoints import Failpoint
+from posthouse.store.protocol import Intake, Ownership, WorkFacet
+from posthouse.transport.protocol import Transport
+
+#: Calls over which work passes from one keeper to another, by the object that offers them. Where one of them is
+#: awaited outside the store, a failpoint stands before and behind it.
+BOUNDARIES = {
+    Intake: {"accept"},
+    WorkFacet: {"survey", "fetch", "settle"},
+    Ownership: {"acquire", "release"},
+    Transport: {"send"},
+}
+
+#: Methods of the same objects that are no step of those operations, and why.
+OTHERS = {
+    WorkFacet: {
+        "retry": "an operator's command: one transaction, all its boundaries are those of commit",
+        "discard": "as retry",
+        "discard_endpoint": "as retry; it is repeated until nothing is left",
+    },
+    Ownership: {"owners": "reads; nothing is decided by it but what acquire decides again"},
+    Transport: {"close": "ends; owes nothing"},
+}
+
+#: Functions that make such a call for another purpose, and which.
+ELSEWHERE = {"finish_deletions": "asks which queues exist, to go on discarding; adopts nothing"}
+
+#: Where those calls are made, and the statements of the store that begin and end a transaction.
+CALLERS = ("engine/", "gateway/")
+STATEMENTS = ("COMMIT", "BEGIN IMMEDIATE")
+
+
+def reached(tree: ast.AST) -> list[tuple[int, str]]:
+    """Line and name of each failpoint that is reached in ``tree``."""
+    return [
+        (node.lineno, node.args[0].attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "attr", getattr(node.func, "id", "")) in {"reach", "_reach"}
+        and node.args
+        and isinstance(node.args[0], ast.Attribute)
+    ]
+
+
+def functions(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def boundary_calls(function: ast.AST) -> list[int]:
+    """Lines on which a boundary is crossed by awaiting one of the calls on a store's or transport's object."""
+    names = set().union(*BOUNDARIES.values())
+    return [
+        node.value.lineno
+        for node in ast.walk(function)
+        if isinstance(node, ast.Await)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Attribute)
+        and node.value.func.attr in names
+        and isinstance(node.value.func.value, ast.Attribute)
+        and node.value.func.value.attr in {"_store", "work", "intake", "ownership", "_transport"}
+    ]
+
+
+def test_every_method_that_moves_work_is_a_boundary_or_says_why_not() -> None:
+    for offered, named in BOUNDARIES.items():
+        methods = {name for name in vars(offered) if not name.startswith("_") and callable(getattr(offered, name))}
+        assert methods == named | set(OTHERS.get(offered, ())), offered.__name__
+
+
+def test_each_failpoint_is_reached_at_one_place(python_files: dict[str, ast.Module]) -> None:
+    places = Counter(
+        name for path, tree in python_files.items() if path.startswith("src/posthouse/") for _, name in reached(tree)
+    )
+    assert places == Counter({point.name: 1 for point in Failpoint})
+
+
+def test_every_boundary_has_a_failpoint_before_and_behind_it(python_files: dict[str, ast.Module]) -> None:
+    found = 0
+    for path, tree in python_files.items():
+        if not path.startswith(tuple(f"src/posthouse/{folder}" for folder in CALLERS)):
+            continue
+        for function in functions(tree):
+            if function.name in ELSEWHERE:
+                continue
+            lines = [line for line, _ in reached(function)]
+            for line in boundary_calls(function):
+                found += 1
+                assert any(at < line for at in lines), f"{path}:{line}: no failpoint before this call"
+                assert any(at > line for at in lines), f"{path}:{line}: no failpoint behind this call"
+    assert found == sum(map(len, BOUNDARIES.values())), "each boundary is crossed at one place"
+
+
+@pytest.mark.parametrize("module", ["writer", "migrating"])
+def test_every_transaction_has_failpoints_around_its_end(python_files: dict[str, ast.Module], module: str) -> None:
+    tree = python_files[f"src/posthouse/store/sqlite/{module}.py"]
+    text = ast.unparse(tree)
+    assert all(f"'{statement}'" in text for statement in STATEMENTS)
+    for function in functions(tree):
+        lines = [line for line, _ in reached(function)]
+        for node in ast.walk(function):
+            if isinstance(node, ast.Constant) and node.value == "COMMIT":
+                assert any(at > node.lineno for at in lines), f"{module}: nothing stands behind the COMMIT"
+    first = {name.partition("_")[0] for _, name in reached(tree)}
+    assert first == ({"COMMIT", "CHECKPOINT"} if module == "writer" else {"MIGRATE"})
+
+
+def test_each_step_of_an_operation_in_the_store_has_its_failpoints(python_files: dict[str, ast.Module]) -> None:
+    for module, names in {
+        "intake": {"ACCEPT_BEGUN", "ACCEPT_IDENTIFIED", "ACCEPT_WRITTEN"},
+        "settling": {"SETTLE_FENCED", "SETTLE_WRITTEN"},
+        "ownership": {"LEASE_WRITTEN"},
+    }.items():
+        tree = python_files[f"src/posthouse/store/sqlite/{module}.py"]
+        assert {name for _, name in reached(tree)} == names
