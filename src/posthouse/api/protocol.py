@@ -66,7 +66,7 @@ class Connections(ServerState):
         self.bounds = bounds
         self.now = 0.0  #: monotonic seconds at the latest sweep
         self.date_line = b""  #: the Date header as it stands on the wire
-        self.open: set[BoundedProtocol] = set()
+        self.open: dict[BoundedProtocol, None] = {}  #: in the order in which they came
         self._none_left: asyncio.Future[None] | None = None
 
     def sweep(self, now: float) -> None:
@@ -77,10 +77,9 @@ class Connections(ServerState):
 
     def closed(self, connection: "BoundedProtocol") -> None:
         """A connection is gone."""
-        self.open.discard(connection)
-        if not self.open and self._none_left is not None:
+        self.open.pop(connection, None)
+        if not self.open and self._none_left is not None and not self._none_left.done():  # it may be cancelled
             self._none_left.set_result(None)
-            self._none_left = None
 
     async def wait_until_none(self) -> None:
         """Return when no connection is left; for one caller at a time."""
@@ -113,7 +112,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - as uvicorn has it
         """Take the connection, or refuse it when there are too many."""
         super().connection_made(transport)
-        self._shared.open.add(self)
+        self._shared.open[self] = None
         count, count_max = len(self._shared.open), self._shared.bounds.connections_max
         if count > 2 * count_max:
             transport.abort()  # not even a refusal is affordable

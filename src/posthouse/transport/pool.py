@@ -26,7 +26,7 @@ class Pool:
     def __init__(self, clock: Clock, *, idle_max: int = IDLE_CONNECTIONS_MAX) -> None:
         self._monotonic = clock.monotonic
         self._idle_max = idle_max
-        self._open: set[Link] = set()
+        self._open: dict[Link, None] = {}  # the oldest first
         self._idle: dict[Origin, list[Link]] = {}  # each list: the latest last
         self._idle_since: dict[Link, float] = {}  # the earliest first
         self._sweeper: asyncio.TimerHandle | None = None
@@ -66,7 +66,7 @@ class Pool:
         if self._closed:
             link.abort()
             return
-        self._open.add(link)
+        self._open[link] = None
         link.on_lost = self._forget
 
     def give_back(self, link: Link) -> None:
@@ -107,7 +107,7 @@ class Pool:
             self._open.clear()
 
     def _forget(self, link: Link) -> None:
-        self._open.discard(link)
+        self._open.pop(link, None)
         if link in self._idle_since:
             self._remove(link)
         if self._all_gone is not None and not self._open:
