@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import msgspec
 
 from posthouse.sdk.client import Client
 
+SERVE = ("-m", "posthouse", "serve")
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 40.0
 POLL_SECONDS = 0.01
@@ -38,10 +39,14 @@ class Books(msgspec.Struct, frozen=True):
 
 
 class RigNode:
-    """One data directory and the process that serves it, if one runs."""
+    """One data directory and the process that serves it, if one runs.
 
-    def __init__(self, folder: Path) -> None:
+    ``program`` is what Python runs; it takes the options of ``posthouse serve``.
+    """
+
+    def __init__(self, folder: Path, program: Sequence[str] = SERVE) -> None:
         self.data = folder / "data"
+        self.program = program
         self.url = ""
         self.api_key = ""
         self._log = folder / "node.log"
@@ -53,6 +58,11 @@ class RigNode:
         assert self._process is not None, "the node was not started"
         return self._process
 
+    @property
+    def runs(self) -> bool:
+        """Whether a process was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> float:
         """Start a process and wait until it listens; the seconds that this took."""
         started = time.monotonic()
@@ -62,7 +72,7 @@ class RigNode:
 
     def spawn(self) -> None:
         """Start a process, and wait for nothing."""
-        command = [sys.executable, "-m", "posthouse", "serve", "--data", str(self.data), "--port", "0"]
+        command = [sys.executable, *self.program, "--data", str(self.data), "--port", "0"]
         command += ["--allow-network", "127.0.0.0/8", "--log-level", "warning"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHOUSE_")}
         with self._log.open("ab") as log:
@@ -138,11 +148,11 @@ class RigNode:
 
 
 @contextmanager
-def rig_node(folder: Path) -> Iterator[RigNode]:
+def rig_node(folder: Path, program: Sequence[str] = SERVE) -> Iterator[RigNode]:
     """A node that is not started yet; whatever runs at the end is killed."""
-    node = RigNode(folder)
+    node = RigNode(folder, program)
     try:
         yield node
     finally:
-        if node._process is not None and node._process.poll() is None:
+        if node.runs:
             node.kill()

@@ -8,6 +8,7 @@ import apsw
 
 from posthouse.core.errors import StoreUnavailable, UnsafeLibrary
 
+PAGE_BYTES: Final = 4_096
 BUSY_POLL_S: Final = 0.0003  #: SQLite's own waits grow to 100 ms; this keeps a handover short
 BUSY_SECONDS_MAX: Final = 5.0
 WAL_PAGES_MAX: Final = 4_000  #: at this length of the log a checkpoint is due: 16 MiB
@@ -73,7 +74,7 @@ def connect_writer(path: Path, *, busy: BusyPolling, vfs: str | None = None) -> 
     """The one connection that writes. Its log mode is set by whoever knows that the file is ours."""
     connection = apsw.Connection(str(path), vfs=vfs)
     connection.set_busy_handler(busy)
-    connection.pragma("page_size", 4096)
+    connection.pragma("page_size", PAGE_BYTES)
     connection.pragma("synchronous", "FULL")
     connection.pragma("foreign_keys", 0)
     connection.pragma("cache_size", -_WRITER_CACHE_KIB)

@@ -23,6 +23,7 @@ from posthouse.store.sqlite.migrating import check_ours, known_migrations, migra
 from posthouse.store.sqlite.offload import Offload, Threads
 from posthouse.store.sqlite.ownership import SqliteOwnership
 from posthouse.store.sqlite.readers import Readers
+from posthouse.store.sqlite.remains import write_remains_again
 from posthouse.store.sqlite.work import SqliteWork
 from posthouse.store.sqlite.writer import Writer
 from posthouse.telemetry import Metrics
@@ -124,6 +125,7 @@ def open_sqlite(
         try:
             path = directory / DATABASE
             _make_file(path)
+            write_remains_again(path, vfs=vfs)
             busy = BusyPolling(patient=True)
             connection = connect_writer(path, busy=busy, vfs=vfs)
             undo.callback(connection.close)
