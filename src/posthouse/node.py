@@ -17,7 +17,6 @@ from posthouse.core.model import Environment, Scope
 from posthouse.core.ports import Clock, Entropy
 from posthouse.engine.engine import Engine
 from posthouse.gateway.catalogue import Catalogue
-from posthouse.gateway.endpoints import REASON_GONE
 from posthouse.gateway.gateway import Gateway
 from posthouse.gateway.key_source import KeySource
 from posthouse.gateway.target_check import Resolve
@@ -63,7 +62,7 @@ class Node:
             entropy=entropy,
             metrics=self.metrics,
             node=self.name,
-            disable=lambda endpoint: self.gateway.endpoints.disable(endpoint.key, REASON_GONE),
+            disable=lambda endpoint, reason: self.gateway.endpoints.disable(endpoint.key, reason),
             in_flight_max=config.in_flight_max,
             in_flight_per_endpoint=config.in_flight_per_endpoint,
             reach=ports.reach,
@@ -103,7 +102,10 @@ class Node:
         if not gateway.catalogue.api_keys(Environment.LIVE):
             await gateway.keys.create_key(Environment.LIVE, Scope.ADMIN, _FIRST_KEY_NAME, before_stored=keep_first_key)
         owners = await self._ports.store.ownership.owners()
-        await self.engine.start(dead=sorted({owner for owner, _, _ in owners.values() if owner is not None}))
+        await self.engine.start(
+            dead=sorted({owner for owner, _, _ in owners.values() if owner is not None}),
+            leased_until=max((until for _, _, until in owners.values()), default=0),
+        )
         self._watch = asyncio.create_task(self._keep_house())
 
     async def stop(self, *, drain_seconds: float | None = None) -> None:

@@ -60,10 +60,18 @@ COUNTERS: Final = (
         "Attempts made durable, by the state they led to.",
         "state",
     ),
-    Counter("attempts", "posthouse_delivery_attempts", "HTTP requests to endpoints, by outcome.", "outcome"),
+    Counter(
+        "attempts",
+        "posthouse_delivery_attempts",
+        "HTTP requests to endpoints, by outcome; `fault`: the node itself failed.",
+        "outcome",
+    ),
     Counter("fenced", "posthouse_settlements_fenced", "Outcomes refused because the slot has another owner."),
     Counter(
         "superseded", "posthouse_settlements_superseded", "Outcomes that came after an operator changed the delivery."
+    ),
+    Counter(
+        "deliveries_swept", "posthouse_deliveries_swept", "Due deliveries that only the sweep found: a hint was lost."
     ),
     Counter("commits", "posthouse_store_commits", "Transactions that the store made durable."),
     Counter("commit_rows", "posthouse_store_commit_rows", "Rows that those transactions wrote."),
@@ -99,6 +107,9 @@ GAUGES: Final = (
     Gauge("store_bytes", "Bytes of the store's main file."),
     Gauge("store_wal_bytes", "Bytes of the store's write-ahead log."),
     Gauge("slots_owned", "Hash slots of endpoints that this node owns."),
+    Gauge("stuck_queues", "Queues whose first delivery is due for more than 10 s although nothing holds it."),
+    Gauge("stuck_seconds", "For how long the oldest of them has not moved."),
+    Gauge("survey_age_seconds", "Since the store last said which queues have work; it is asked every few seconds."),
 )
 
 
@@ -129,6 +140,7 @@ class Metrics:
         self.attempts: dict[str, int] = defaultdict(int)
         self.fenced = 0
         self.superseded = 0
+        self.deliveries_swept = 0
         self.commits = 0
         self.commit_rows = 0
         self.accept_to_first_attempt_ms = Histogram(TIMERS[0].bounds_ms)
@@ -215,9 +227,16 @@ class Log(Enum):
     SLOTS_ACQUIRED = "info", "This node owns `count` more slots of endpoints."
     SLOTS_LOST = "warning", "Another node took `count` slots, or their lease ran out."
     LEASE_RENEWAL_FAILED = "warning", "The leases could not be prolonged; tried again before they run out."
-    ENDPOINT_DISABLED = "warning", "The endpoint answered 410 Gone; its deliveries are held."
+    ENDPOINT_DISABLED = "warning", "The endpoint's deliveries are held: it answered 410 Gone, or it is unusable."
+    ENDPOINT_UNUSABLE = "warning", "What is stored of the endpoint cannot be used, as `detail` says; it gets disabled."
+    DELIVERY_FAULT = "error", "The node itself failed at a delivery: `count` times since this was last logged."
+    QUEUE_UNREADABLE = "error", "Queues cannot be read, `count` more than was logged before; tried every second."
+    QUEUE_STUCK = "warning", "The queue's first delivery is due, nothing holds it, and it has not moved for `seconds`."
+    QUEUE_MOVES = "info", "A queue that was stuck for `seconds` moves again, or is held for a known reason now."
+    CLOCK_STEPPED = "warning", "The wall clock was stepped by `by_ms` milliseconds against the monotonic one."
+    DELIVERIES_RETIMED = "info", "A clock ahead of this one had set due times; `count` of them were set anew."
     SETTLE_FAILED = "error", "Outcomes could not be made durable; their deliveries will be attempted again."
-    LOOP_FAILED = "error", "A loop of the node stopped on a fault of the program; the node ends."
+    LOOP_FAILED = "error", "A loop of the node met a fault of the program; it goes on where it can."
     REQUEST_FAILED = "error", "An API request met a fault of the program and was answered with 500."
     UNDELIVERED_AT_STOP = "warning", "`count` requests had no answer when the drain ended; they will be sent again."
 

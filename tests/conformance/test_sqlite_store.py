@@ -16,6 +16,7 @@ from posthouse.testing.conformance import (
     TestLife,
     TestOwnership,
     TestQueues,
+    TestRetiming,
     TestRetrying,
     TestSettling,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "TestLife",
     "TestOwnership",
     "TestQueues",
+    "TestRetiming",
     "TestRetrying",
     "TestSettling",
 ]

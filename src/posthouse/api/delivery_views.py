@@ -19,7 +19,7 @@ Status = Literal["waiting", "retrying", "delivered", "exhausted", "discarded"]
 class WaitView(View):
     """What an open delivery waits for."""
 
-    code: Literal["in_flight", "endpoint_paused", "endpoint_disabled", "due_at", "queued"]
+    code: Literal["in_flight", "endpoint_paused", "endpoint_disabled", "due_at", "queued", "stuck"]
     message: str
 
 
@@ -38,8 +38,10 @@ class DeliveryView(View):
     opened_at: Timestamp
     next_attempt_at: Timestamp | None
     settled_at: Timestamp | None
-    reason: str | None = Field(description="Why it is exhausted or discarded.")
-    last_outcome: str | None = Field(description="`success` or a class of failure; null: never attempted.")
+    reason: str | None = Field(description="Why it is exhausted (`poison`: Posthouse itself failed) or discarded.")
+    last_outcome: str | None = Field(
+        description="`success`, a class of failure, or `fault` (Posthouse itself failed); null: never attempted."
+    )
     last_response_status: int | None
 
     @classmethod

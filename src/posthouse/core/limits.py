@@ -59,6 +59,7 @@ RETRY_AFTER_SECONDS_MAX: Final = 24 * 3_600
 RETRIES_MAX: Final = 100  #: of a custom schedule
 RETRY_LENGTH_MS_MAX: Final = 30 * 86_400_000  #: all delays of a custom schedule together
 RETRY_SPAN_MS_MAX: Final = 90 * 86_400_000  #: a round that began longer ago is not retried again
+FAULTS_MAX: Final = 3  #: faults of the program in a row, after which a delivery is parked
 SIGNATURES_READ_MAX: Final = 16  #: signatures looked at in one webhook-signature header
 
 # The node's memory.
@@ -75,6 +76,7 @@ COMMIT_INTERVAL_MS: Final = 4  #: a commit gathers for at most this long
 LEASE_MS: Final = 10_000
 LEASE_RENEW_MS: Final = 2_000
 FRESH_MS: Final = 5 * 60_000  #: an event older than this starts in the backlog lane
+STUCK_MS: Final = 10_000  #: what has been due for longer, and nothing holds it, is stuck
 SECRET_OVERLAP_MS_DEFAULT: Final = 24 * 3_600_000
 SECRET_OVERLAP_MS_MAX: Final = 7 * 24 * 3_600_000
 SIGNATURE_TOLERANCE_SECONDS: Final = 300

@@ -39,7 +39,7 @@ class EndpointState(StrEnum):
 
     ACTIVE = "active"  #: deliveries are attempted
     PAUSED = "paused"  #: an operator holds deliveries back
-    DISABLED = "disabled"  #: a rule holds deliveries back (410 Gone)
+    DISABLED = "disabled"  #: a rule holds deliveries back (410 Gone, or what is stored cannot be used)
     DELETED = "deleted"  #: gone; its open deliveries were discarded with that reason
 
 
@@ -107,7 +107,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     number: int  #: from 1, over all rounds
     started_at: int
-    outcome: str  #: ``success`` or a failure class (transport.protocol.Failure)
+    outcome: str  #: ``success``, a failure class (transport.protocol.Failure), or core.retry.FAULT
     status: int | None = None  #: HTTP status, if an answer came
     error: str | None = None  #: one line for people
     peer: str | None = None  #: address and port that was dialled

@@ -1,7 +1,7 @@
 """When a failed delivery is attempted again, and when it is given up."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
@@ -11,6 +11,7 @@ import msgspec
 from posthouse.core.delivery import State
 from posthouse.core.errors import InvalidInput
 from posthouse.core.limits import (
+    FAULTS_MAX,
     RETRIES_MAX,
     RETRY_AFTER_SECONDS_MAX,
     RETRY_LENGTH_MS_MAX,
@@ -20,6 +21,8 @@ from posthouse.core.time_format import parse_http_date
 
 ATTEMPTS_SPENT: Final = "attempts_spent"  #: every retry of the schedule was made
 SPAN_SPENT: Final = "span_spent"  #: the round began more than ``RETRY_SPAN_MS_MAX`` ago
+POISON: Final = "poison"  #: its attempts met ``FAULTS_MAX`` faults of the program in a row
+FAULT: Final = "fault"  #: the outcome of an attempt that met a fault of the program
 
 _SECOND: Final = 1_000
 _UNITS: Final = {"d": 86_400 * _SECOND, "h": 3_600 * _SECOND, "m": 60 * _SECOND, "s": _SECOND}
@@ -125,6 +128,39 @@ def decide(
     if retry_after is not None and status in _SAYS_WHEN:
         delay = max(delay, _asked_delay(retry_after, now))
     return Decision(State.RETRYING, _due(now, delay, jitter))
+
+
+def decide_after_fault(
+    schedule: RetrySchedule,
+    outcomes: Sequence[str],
+    *,
+    opened_at: int,
+    now: int,
+    jitter: float,
+) -> Decision:
+    """What becomes of a delivery whose attempt met a fault of the program, and not of the endpoint or the network.
+
+    It goes on by the schedule, so that a fault never spins; after ``FAULTS_MAX`` in a row it is parked as poison.
+
+    Args:
+        schedule: the endpoint's.
+        outcomes: of the attempts of this round that were made before this one, by number.
+        opened_at: when this round began, Unix ms.
+        now: Unix ms.
+        jitter: in [0, 1).
+    """
+    if len(outcomes) >= FAULTS_MAX - 1 and all(outcome == FAULT for outcome in outcomes[1 - FAULTS_MAX :]):
+        return Decision(State.EXHAUSTED, reason=POISON)
+    return decide(
+        schedule,
+        attempts=len(outcomes),
+        opened_at=opened_at,
+        now=now,
+        failure=FAULT,
+        status=None,
+        retry_after=None,
+        jitter=jitter,
+    )
 
 
 def _due(now: int, delay: int, jitter: float) -> int:

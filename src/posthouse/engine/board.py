@@ -4,7 +4,7 @@ All of it is bookkeeping without I/O, touched on the event loop's thread only.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from posthouse.core.limits import IN_FLIGHT_PER_ENDPOINT, WINDOWS_BYTES_MAX
@@ -19,11 +19,21 @@ BRISK_MAX: Final = 128  #: live deliveries that only wait for this node, above w
 
 
 class Board:
-    """Desks by endpoint, and for each lane the ring of windows that have something to send."""
+    """Desks by endpoint, and for each lane the ring of windows that have something to send.
 
-    def __init__(self, catalogue: Catalogue, *, in_flight_per_endpoint: int = IN_FLIGHT_PER_ENDPOINT) -> None:
+    ``unusable(desk)`` is called for an active endpoint of which something is stored that cannot be used; it is held.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        *,
+        in_flight_per_endpoint: int = IN_FLIGHT_PER_ENDPOINT,
+        unusable: Callable[[Desk], None] = lambda _: None,
+    ) -> None:
         self._catalogue = catalogue
         self._per_endpoint = in_flight_per_endpoint
+        self._unusable = unusable
         self._desks: dict[int, Desk] = {}
         self._clear_at = DESKS_MAX  # with so many desks the idle ones are looked for
         self._rings: dict[Lane, deque[Window]] = {lane: deque() for lane in Lane}
@@ -52,6 +62,7 @@ class Board:
             if len(self._desks) >= self._clear_at:
                 self._forget_idle()
             desk = self._desks[endpoint_key] = Desk(endpoint)
+            self.report(desk)
         return desk
 
     def _forget_idle(self) -> None:
@@ -75,15 +86,31 @@ class Board:
         if endpoint.state is EndpointState.DELETED:
             self.drop(desk)
             return None
+        self.report(desk)
         if desk.is_held:
-            for window in desk.windows.values():
-                self.forget(window)
+            self._forget_all(desk)
         return desk
 
-    def drop(self, desk: Desk) -> None:
-        """Forget an endpoint that this node has no business with any more."""
+    def hold(self, desk: Desk, flaw: str) -> None:
+        """Send nothing more to an endpoint that turned out to be unusable; the store keeps what it is owed."""
+        desk.unusable = flaw
+        desk.is_held = True
+        self._forget_all(desk)
+        self.report(desk)
+
+    def report(self, desk: Desk) -> None:
+        """Say so if the endpoint is active and cannot be used."""
+        if desk.unusable is not None and desk.endpoint.state is EndpointState.ACTIVE:
+            self._unusable(desk)
+
+    def _forget_all(self, desk: Desk) -> None:
         for window in desk.windows.values():
             self.forget(window)
+
+    def drop(self, desk: Desk) -> None:
+        """Forget all that is in memory of an endpoint's work, which the store has."""
+        self._forget_all(desk)
+        for window in desk.windows.values():
             window.more = False
             window.timer_at = None
         self._desks.pop(desk.endpoint.key, None)

@@ -89,3 +89,5 @@ class Leases:
                 await self._take()
             except PosthouseError as error:
                 log(Log.LEASE_RENEWAL_FAILED, code=error.code, detail=error.message)
+            except Exception as error:  # noqa: BLE001 - a node that stops renewing stops delivering
+                log(Log.LOOP_FAILED, exc_info=error, loop="leases")

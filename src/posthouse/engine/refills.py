@@ -5,19 +5,21 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from posthouse.core.errors import PosthouseError
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
+from posthouse.core.ids import ENDPOINT, make_id
 from posthouse.core.limits import WINDOW_BYTES_MAX, WINDOW_ITEMS_MAX
 from posthouse.core.ports import Clock
 from posthouse.engine.board import Board
+from posthouse.engine.seldom import SeldomLog
 from posthouse.engine.timers import Timers
 from posthouse.engine.windows import Window
 from posthouse.store.protocol import WorkFacet
-from posthouse.telemetry import Log, log
+from posthouse.telemetry import Log, Metrics
 
 REFILL_BELOW: Final = WINDOW_ITEMS_MAX // 4  #: a window with less than this asks the store for more
 REFILLS_MAX: Final = 16  #: reads of the store under way at a time
 _AGAIN_MS: Final = 1_000  # after a read that failed
+_HINT_MS: Final = 1_000  # whoever knows of due work has said so by then
 
 
 class Refills:
@@ -29,6 +31,7 @@ class Refills:
         board: Board,
         clock: Clock,
         timers: Timers,
+        metrics: Metrics,
         *,
         is_ours: Callable[[Window], bool],
         filled: Callable[[], None],
@@ -38,17 +41,33 @@ class Refills:
         self._board = board
         self._clock = clock
         self._timers = timers
+        self._metrics = metrics
         self._is_ours = is_ours
         self._filled = filled
         self._reach = reach
         self._thirsty: deque[Window] = deque()
         self._reads: set[asyncio.Task[None]] = set()
         self._stopped = False
+        self._turned = False  # a read went well, or had to wait for room in memory, since somebody last asked
+        self._log_failure = SeldomLog(Log.QUEUE_UNREADABLE, clock)
 
     def look(self, window: Window) -> None:
         """The store may hold due work for this window: read it when the buffer runs low."""
         window.more = True
         self.want(window)
+
+    def sweep(self, window: Window) -> None:
+        """As :meth:`look`, for work that the survey found: what no one else asked for is counted."""
+        timer = window.timer_at
+        is_due = timer is not None and timer <= self._clock.now_ms()
+        known = window.more or window.refilling or window.unreadable or is_due
+        self.look(window)
+        window.unknown = not known and window.refilling
+
+    def are_queueing(self) -> bool:
+        """Whether windows wait for their turn, and turns have come since this was asked before."""
+        turned, self._turned = self._turned, False
+        return turned and bool(self._thirsty)
 
     def want(self, window: Window) -> None:
         """Ask for a read if the buffer runs low and the store may hold more."""
@@ -65,6 +84,7 @@ class Refills:
 
     def serve(self) -> None:
         """Start as many reads as the bounds allow."""
+        self._turned |= self._board.is_full
         while self._thirsty and len(self._reads) < REFILLS_MAX and not self._board.is_full and not self._stopped:
             task = asyncio.get_running_loop().create_task(self._refill(self._thirsty.popleft()))
             self._reads.add(task)
@@ -81,12 +101,24 @@ class Refills:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._reads.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log(Log.LOOP_FAILED, exc_info=task.exception(), loop="refill")
         self.serve()
         self._filled()
 
     async def _refill(self, window: Window) -> None:
+        """Read for a window. Whatever goes wrong, its queue is read again soon."""
+        try:
+            await self._read(window)
+        except Exception as error:  # noqa: BLE001 - it concerns this queue only
+            if not window.unreadable:  # said once, until it can be read
+                endpoint = make_id(ENDPOINT, window.desk.endpoint.key)
+                self._log_failure(error, endpoint=endpoint, lane=window.lane.name.lower())
+            window.unreadable = True
+            self._timers.set(window, self._clock.now_ms() + _AGAIN_MS)
+        else:
+            window.unreadable = False
+            self._turned = True
+
+    async def _read(self, window: Window) -> None:
         """Read the head of the queue, and skip what is in hand now or was when the read began.
 
         Both matter: a delivery may be settled, or accepted into the buffer, while the read runs on
@@ -105,13 +137,12 @@ class Refills:
                 bytes_max=WINDOW_BYTES_MAX,
             )
             self._reach(Failpoint.ADOPT_READ)
-        except PosthouseError:
-            self._timers.set(window, self._clock.now_ms() + _AGAIN_MS)
-            return
         finally:
             window.refilling = False
         if not self._is_ours(window):
             return
+        unknown, window.unknown = window.unknown, False
+        hinted_at = self._clock.now_ms() - _HINT_MS
         offered = window.more  # accepted work met this read and was left to the store
         pushed = 0
         window.more = offered or head.more
@@ -124,6 +155,8 @@ class Refills:
                 break
             self._board.push(window, work)
             pushed += 1
+            if unknown and work.obligation.due_at <= hinted_at:
+                self._metrics.deliveries_swept += 1
         if head.next_due_at is not None:
             self._timers.set(window, head.next_due_at)
         if offered or pushed:  # Else all of it is in hand, and the next settlement asks again.

@@ -5,6 +5,7 @@ from typing import Final
 from posthouse import __version__
 from posthouse.core.delivery import State
 from posthouse.core.envelope import body as envelope_body
+from posthouse.core.errors import InvalidInput
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.core.model import Attempt, Endpoint, Lane
 from posthouse.core.ports import Clock, Entropy
@@ -16,6 +17,10 @@ from posthouse.telemetry import Metrics
 from posthouse.transport.protocol import Exchange, Request, Transport
 
 USER_AGENT: Final = f"Posthouse/{__version__}"
+
+
+class Unusable(Exception):
+    """What is stored of the endpoint cannot be used: nothing was sent, and nothing can be. Its text says why."""
 
 
 class Sender:
@@ -31,12 +36,15 @@ class Sender:
         self._reach = reach
 
     async def attempt(self, desk: Desk, work: Work, epoch: int) -> tuple[Settlement, Exchange, bool]:
-        """Send ``work`` once. Returns its settlement, the exchange, and whether the endpoint is gone (410)."""
+        """Send ``work`` once. Returns its settlement, the exchange, and whether the endpoint is gone (410).
+
+        Raises :class:`Unusable`; whatever else it raises is a fault of the program.
+        """
         obligation = work.obligation
         event = work.event
         started_at = self._clock.now_ms()
         if obligation.last_number == 0:
-            self._metrics.accept_to_first_attempt_ms.observe(started_at - event.accepted_at)
+            self._metrics.accept_to_first_attempt_ms.observe(max(0, started_at - event.accepted_at))
         body = envelope_body(event)
         headers = {
             "Content-Type": "application/json",
@@ -80,8 +88,10 @@ class Sender:
         """The signer of the secrets that are valid now; made anew when one of them expired."""
         signer = desk.signer
         if signer is None or (desk.signer_until is not None and now >= desk.signer_until):
-            secrets = valid_secrets(desk.endpoint, now)
-            signer = desk.signer = Signer(secrets)
+            try:
+                signer = desk.signer = Signer(valid_secrets(desk.endpoint, now))
+            except InvalidInput as error:
+                raise Unusable(error.message) from error
             ends = [s.expires_at for s in desk.endpoint.secrets if s.expires_at is not None and s.expires_at > now]
             desk.signer_until = min(ends, default=None)
         return signer

@@ -57,9 +57,11 @@ class Timers:
     def _fire(self) -> None:
         self._handle = None
         now = self._clock.now_ms()
-        while self._heap and self._heap[0][0] <= now:
-            at, _, window = heapq.heappop(self._heap)
-            if window.timer_at == at:
-                window.timer_at = None
-                self._due(window)
-        self._arm()
+        try:
+            while self._heap and self._heap[0][0] <= now:
+                at, _, window = heapq.heappop(self._heap)
+                if window.timer_at == at:
+                    window.timer_at = None
+                    self._due(window)
+        finally:
+            self._arm()  # one window that cannot be woken must not keep the others asleep

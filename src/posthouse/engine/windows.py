@@ -5,18 +5,23 @@ buffer only while nothing older waits in the store. What a window forgets, the s
 """
 
 from collections import deque
+from typing import Final
 
+from posthouse.core.errors import PosthouseError
 from posthouse.core.limits import WINDOW_BYTES_MAX, WINDOW_ITEMS_MAX
 from posthouse.core.model import Endpoint, EndpointState, Lane, slot_of
-from posthouse.core.retry import RetrySchedule, parse_schedule
-from posthouse.core.signature import Signer
+from posthouse.core.retry import PRESETS, RetrySchedule, parse_schedule
+from posthouse.core.signature import Signer, validate_secret
+from posthouse.gateway.endpoint_input import EndpointChange, check_change
 from posthouse.store.protocol import Work
+
+_NO_SCHEDULE: Final = PRESETS["three-weeks"]  #: of an endpoint whose own cannot be read; nothing is sent by it
 
 
 class Window:
     """The head of one (endpoint, lane) queue. Only :class:`~posthouse.engine.board.Board` changes it."""
 
-    __slots__ = ("buffer", "bytes", "desk", "lane", "listed", "more", "refilling", "timer_at")
+    __slots__ = ("buffer", "bytes", "desk", "lane", "listed", "more", "refilling", "timer_at", "unknown", "unreadable")
 
     def __init__(self, desk: "Desk", lane: Lane) -> None:
         self.desk = desk
@@ -27,6 +32,8 @@ class Window:
         self.refilling = False  #: a read of the store is under way or queued
         self.listed = False  #: in the ring of its lane: it has something that may be sent now
         self.timer_at: int | None = None  #: when the store's next work becomes due, if known
+        self.unknown = False  #: only the sweep knows of the due work that the next read will find
+        self.unreadable = False  #: the latest read failed
 
     def __repr__(self) -> str:
         return (
@@ -52,9 +59,11 @@ class Desk:
         "is_held",
         "schedule",
         "sending",
+        "settled",
         "signer",
         "signer_until",
         "slot",
+        "unusable",
         "windows",
     )
 
@@ -68,13 +77,18 @@ class Desk:
         self.sending: set[int] = set()
         #: Whether the latest answer was quick and good: what waits then waits for this node.
         self.is_brisk = True
+        self.settled = 0  #: outcomes that became durable
+        self.schedule: RetrySchedule = _NO_SCHEDULE
         self.use(endpoint)
 
     def use(self, endpoint: Endpoint) -> None:
-        """Work with the endpoint as it is now."""
+        """Work with the endpoint as it is now; hold it if what is stored of it cannot be used."""
         self.endpoint = endpoint
-        self.is_held = endpoint.state is not EndpointState.ACTIVE
-        self.schedule: RetrySchedule = parse_schedule(endpoint.retry)
+        #: Why nothing can be sent to it, although it may be active; None: all is well.
+        self.unusable = flaw_of(endpoint)
+        self.is_held = endpoint.state is not EndpointState.ACTIVE or self.unusable is not None
+        if self.unusable is None:
+            self.schedule = parse_schedule(endpoint.retry)
         self.headers = dict(endpoint.headers)
         self.signer: Signer | None = None  #: made by the sender
         self.signer_until: int | None = None  #: when one of its secrets expires
@@ -92,3 +106,23 @@ class Desk:
         return not self.in_hand and not any(
             window.more or window.refilling or window.timer_at is not None for window in self.windows.values()
         )
+
+
+def flaw_of(endpoint: Endpoint) -> str | None:
+    """Why an endpoint cannot be worked with as it is stored, in one line without secrets; None if it can.
+
+    The API stores no such endpoint. One that got into the store in another way is held, and concerns nobody else.
+    """
+    try:
+        check_change(
+            EndpointChange(url=endpoint.url, events=endpoint.events, headers=endpoint.headers, retry=endpoint.retry),
+            connect_timeout_ms=endpoint.connect_timeout_ms,
+            timeout_ms=endpoint.timeout_ms,
+        )
+        for secret in endpoint.secrets:
+            validate_secret(secret.value)
+    except PosthouseError as error:
+        return "; ".join(f"{flaw['path']}: {flaw['message']}" for flaw in error.errors) or error.message
+    except Exception as error:  # noqa: BLE001 - whatever a rule makes of values that no rule let through
+        return f"It cannot be checked: {type(error).__name__}."
+    return None

@@ -12,7 +12,7 @@ from posthouse.core.ids import ENDPOINT, parse_delivery_id, parse_id
 from posthouse.core.model import Attempt, EndpointState, Environment
 from posthouse.core.ports import Clock
 from posthouse.gateway.catalogue import Catalogue
-from posthouse.gateway.endpoints import REASON_DELETED
+from posthouse.gateway.endpoints import REASON_DELETED, REASON_INVALID
 from posthouse.gateway.events import Events
 from posthouse.gateway.hints import Hints
 from posthouse.gateway.repeats import RecentRepeats
@@ -87,7 +87,9 @@ class Deliveries:
     async def get(self, environment: Environment, delivery_id: str) -> DeliveryDetail:
         """One delivery with its attempts. Raises NotFound, also for one of another environment."""
         record = await self._find(environment, delivery_id)
-        attempts = await self._store.ledger.attempts(record.event_key, record.endpoint_key)
+        found = await self._store.ledger.attempts(record.event_key, record.endpoint_key)
+        # One that became durable between the two reads is not counted yet, so it is not shown yet either.
+        attempts = [attempt for attempt in found if attempt.number <= record.attempts]
         return DeliveryDetail(record, attempts, self._waits_for(record))
 
     async def retry(
@@ -161,12 +163,19 @@ class Deliveries:
             endpoint_state=state,
             state_reason=None if endpoint is None else endpoint.state_reason,
             in_flight=self._hints.in_flight(record.event_key, record.endpoint_key),
+            stuck=self._hints.is_stuck(record.endpoint_key, record.lane),
             now=self._clock.now_ms(),
         )
 
 
 def wait_of(
-    record: DeliveryRecord, *, endpoint_state: EndpointState, state_reason: str | None, in_flight: bool, now: int
+    record: DeliveryRecord,
+    *,
+    endpoint_state: EndpointState,
+    state_reason: str | None,
+    in_flight: bool,
+    stuck: bool,
+    now: int,
 ) -> Wait:
     """What an open delivery waits for. The first that holds, in the order in which the engine asks."""
     if in_flight:
@@ -175,10 +184,13 @@ def wait_of(
         return Wait("endpoint_paused", "The endpoint is paused; resume it to go on.")
     if endpoint_state is not EndpointState.ACTIVE:
         because = "" if state_reason is None else f" ({state_reason})"
-        return Wait("endpoint_disabled", f"The endpoint is {endpoint_state}{because}; resume it to go on.")
+        first = "correct it, then " if state_reason == REASON_INVALID else ""
+        return Wait("endpoint_disabled", f"The endpoint is {endpoint_state}{because}; {first}resume it to go on.")
     if record.due_at is not None and record.due_at > now:
         what = "The next attempt" if record.attempts else "The first attempt"
         return Wait("due_at", f"{what} is due at {rfc3339(record.due_at)}.")
+    if stuck:
+        return Wait("stuck", "It is due and nothing holds its queue, but the queue does not move; see the node's log.")
     return Wait("queued", "It is due and waits for its turn; a node sends only so many requests at a time.")
 
 

@@ -27,6 +27,7 @@ TEST_EVENT_TYPE: Final = "posthouse.test"
 REASON_DELETED: Final = "endpoint_deleted"
 REASON_PAUSED: Final = "paused_by_operator"
 REASON_GONE: Final = "gone"  #: the endpoint answered 410
+REASON_INVALID: Final = "invalid_configuration"  #: what is stored of it cannot be used
 _REROUTES_MAX: Final = 16
 
 _encode: Final = msgspec.json.Encoder().encode

@@ -29,3 +29,7 @@ class Hints(Protocol):
     def in_flight(self, event_key: int, endpoint_key: int) -> bool:
         """Whether a request for this delivery is on its way now."""
         ...
+
+    def is_stuck(self, endpoint_key: int, lane: Lane) -> bool:
+        """Whether this queue does not move although its work is due and nothing holds it."""
+        ...

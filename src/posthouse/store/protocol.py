@@ -158,6 +158,14 @@ class WorkFacet(Protocol):
         """
         ...
 
+    async def retime(self, *, now: int, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
+        """Correct due times that a clock ahead of ``now`` has set; keys of up to ``limit`` deliveries behind ``after``.
+
+        One that is not attempted in this round becomes due. One whose latest attempt lies later than ``now`` waits
+        as long from ``now`` on as it was to wait after that attempt. Ascending by (event key, endpoint key).
+        """
+        ...
+
     async def discard(self, event_key: int, endpoint_key: int, *, reason: str, now: int) -> bool:
         """Discard an open delivery. False if it is not open."""
         ...
@@ -339,7 +347,7 @@ class Ownership(Protocol):
         ...
 
     async def release(self, node: str) -> None:
-        """Give up all slots at once. Idempotent."""
+        """Give up all slots at once; when their leases would have ended stays known. Idempotent."""
         ...
 
     async def owners(self) -> dict[int, tuple[str | None, int, int]]:

@@ -59,6 +59,8 @@ class RecordedHints:
         self.withdrawals: list[tuple[int, int]] = []
         #: Deliveries that count as being on their way.
         self.flying: set[tuple[int, int]] = set()
+        #: Queues that count as stuck.
+        self.stuck: set[tuple[int, Lane]] = set()
 
     def accepted(self, work: Sequence[Work]) -> None:
         """These obligations are durable."""
@@ -79,6 +81,10 @@ class RecordedHints:
     def in_flight(self, event_key: int, endpoint_key: int) -> bool:
         """Whether the test says so."""
         return (event_key, endpoint_key) in self.flying
+
+    def is_stuck(self, endpoint_key: int, lane: Lane) -> bool:
+        """Whether the test says so."""
+        return (endpoint_key, lane) in self.stuck
 
 
 class QuietHouse:

@@ -205,10 +205,10 @@ async def test_a_fault_in_sending_delays_a_delivery_but_never_loses_it(house: Ho
 
     transport.script = fail
     accepted = await house.publish()
-    await transport.sent(1)
-    transport.script = lambda _: answer()
-    await house.wake(5_000)
     await house.settled(1)
+    transport.script = lambda _: answer()
+    await house.wake(20_000)
+    await house.settled(2)
     assert (await house.delivery(accepted, endpoint)).state is State.DELIVERED
 
 

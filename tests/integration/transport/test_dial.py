@@ -1,7 +1,8 @@
 """Names are resolved, checked and dialled as checked; each failure on the way has its class."""
 
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any
 
 import pytest
 
@@ -164,6 +165,21 @@ async def test_blocked_addresses_of_a_name_are_left_out(post: Post, names: Names
     names.addresses["mixed.example"] = ("10.0.0.1", "127.0.0.1", "169.254.169.254")
     exchange = await post(f"http://mixed.example:{receiver.port}/")
     assert (exchange.failure, exchange.peer) == (None, f"127.0.0.1:{receiver.port}")
+
+
+async def test_blocked_addresses_of_a_name_are_not_even_dialled(names: Names) -> None:
+    """A connection that is made and dropped tells an attacker what listens inside."""
+    dialled: list[str] = []
+
+    async def connect(infos: Sequence[Any]) -> socket.socket:
+        dialled.extend(str(info[4][0]) for info in infos)
+        raise ConnectionRefusedError
+
+    transport = AiohttpTransport(AddressPolicy(["127.0.0.1/32"]), SystemClock(), resolve=names, connect=connect)
+    names.addresses["mixed.example"] = ("10.0.0.1", "127.0.0.1", "169.254.169.254")
+    assert (await transport.send(Request("http://mixed.example/", {}, b"{}"))).failure is Failure.REFUSED
+    assert dialled == ["127.0.0.1"]
+    await transport.close()
 
 
 async def test_left_out_addresses_are_named_when_the_others_fail(post: Post, names: Names, closed_port: int) -> None:

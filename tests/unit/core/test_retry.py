@@ -2,8 +2,19 @@ import pytest
 
 from posthouse.core.delivery import State
 from posthouse.core.errors import InvalidInput
-from posthouse.core.limits import RETRY_AFTER_SECONDS_MAX, RETRY_SPAN_MS_MAX
-from posthouse.core.retry import ATTEMPTS_SPENT, PRESETS, SPAN_SPENT, Decision, RetrySchedule, decide, parse_schedule
+from posthouse.core.limits import FAULTS_MAX, RETRY_AFTER_SECONDS_MAX, RETRY_SPAN_MS_MAX
+from posthouse.core.retry import (
+    ATTEMPTS_SPENT,
+    FAULT,
+    POISON,
+    PRESETS,
+    SPAN_SPENT,
+    Decision,
+    RetrySchedule,
+    decide,
+    decide_after_fault,
+    parse_schedule,
+)
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 NOW = 1_760_000_000_000  #: Thu, 09 Oct 2025 08:53:20 GMT
@@ -203,3 +214,39 @@ def test_retry_after_counts_with_429_and_503_only(status: int | None) -> None:
 
 def test_retry_after_does_not_prolong_a_spent_schedule() -> None:
     assert after_failure(3, status=503, retry_after="60").state is State.EXHAUSTED
+
+
+# -- faults of the program --------------------------------------------------------------------
+
+
+def after_fault(*outcomes: str, schedule: str = "custom:10s,1m,1h,1h,1h") -> Decision:
+    return decide_after_fault(parse_schedule(schedule), outcomes, opened_at=NOW, now=NOW, jitter=0.0)
+
+
+def test_a_fault_goes_on_by_the_schedule() -> None:
+    assert after_fault() == Decision(State.RETRYING, NOW + 10 * SECOND)
+    assert after_fault(FAULT) == Decision(State.RETRYING, NOW + MINUTE)
+    assert after_fault("status", "dns", FAULT) == Decision(State.RETRYING, NOW + HOUR)
+
+
+def test_the_third_fault_in_a_row_is_the_last() -> None:
+    assert FAULTS_MAX == 3
+    assert after_fault(FAULT, FAULT) == Decision(State.EXHAUSTED, reason=POISON)
+    assert after_fault("status", FAULT, FAULT) == Decision(State.EXHAUSTED, reason=POISON)
+
+
+@pytest.mark.parametrize("outcomes", [(FAULT, "status"), ("status", FAULT), (FAULT, "dns", FAULT)])
+def test_faults_that_are_not_in_a_row_park_nothing(outcomes: tuple[str, ...]) -> None:
+    """The endpoint answered, or the network failed, in between: so it can be attempted."""
+    assert after_fault(*outcomes).state is State.RETRYING
+
+
+def test_faults_never_make_more_attempts_than_the_schedule() -> None:
+    assert after_fault(schedule="none") == Decision(State.EXHAUSTED, reason=ATTEMPTS_SPENT)
+    assert after_fault("status", FAULT, schedule="custom:1s,1s") == Decision(State.EXHAUSTED, reason=ATTEMPTS_SPENT)
+
+
+@pytest.mark.parametrize("schedule", [*PRESETS, "custom:1s"])
+def test_faults_do_not_spin(schedule: str) -> None:
+    decision = after_fault(schedule=schedule)
+    assert decision.state is State.EXHAUSTED or decision.due_at >= NOW + SECOND

@@ -91,6 +91,17 @@ def test_no_endpoint_has_more_than_its_cap_in_flight() -> None:
     assert [w.obligation.event_key for w in send_all(on, 100)] == [CAP]
 
 
+@pytest.mark.parametrize("brisk", [True, False])
+def test_a_request_that_came_back_leaves_room_whatever_came_of_it(*, brisk: bool) -> None:
+    on = board()
+    live = window(on)
+    for key in range(CAP):
+        on.offer(live, work(key))
+    for sent in send_all(on, 100):
+        on.land(live.desk, sent.obligation.event_key, brisk=brisk)
+    assert (live.desk.in_flight, live.desk.sending) == (0, set())
+
+
 def test_the_cap_holds_over_all_lanes_of_an_endpoint() -> None:
     on = board()
     for lane in Lane:

@@ -1,9 +1,13 @@
 """Leases: the node knows what it holds, and stops by itself before the store gives it away."""
 
+import asyncio
 from collections.abc import Collection
+
+import pytest
 
 from posthouse.core.errors import StoreUnavailable
 from posthouse.core.limits import LEASE_MS, LEASE_RENEW_MS
+from posthouse.engine import ownership as ownership_module
 from posthouse.engine.ownership import Leases
 from posthouse.testing.manual_clock import ManualClock
 
@@ -53,6 +57,21 @@ async def test_a_lease_that_cannot_be_renewed_ends_before_the_store_gives_it_awa
     await leases.stop(release=False)
 
 
+async def test_a_lease_runs_from_when_it_was_asked_for() -> None:
+    """The store's own time began somewhere between the question and an answer that came late."""
+    clock = ManualClock()
+
+    class Slow(Registry):
+        async def acquire(self, node: str, *, now: int, lease_ms: int, dead: Collection[str] = ()) -> dict[int, int]:
+            clock.advance(LEASE_MS - LEASE_RENEW_MS)
+            return {1: 1}
+
+    leases = Leases(Slow(), clock, "n", renewed=lambda *_: None)
+    await leases.start()
+    assert not leases.is_valid
+    await leases.stop(release=False)
+
+
 async def test_the_wall_clock_has_no_say_in_it() -> None:
     clock = ManualClock()
     leases = Leases(Registry({1: 1}), clock, "n", renewed=lambda *_: None)
@@ -70,3 +89,25 @@ async def test_stop_is_idempotent_and_releases_only_when_asked() -> None:
     await leases.stop(release=True)
     assert registry.released == []
     assert not leases.is_valid
+
+
+async def test_a_fault_in_a_renewal_does_not_end_the_renewing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that renews no more would deliver nothing for ever, and nobody would say why."""
+    monkeypatch.setattr(ownership_module, "LEASE_RENEW_MS", 1)
+    asked = asyncio.Event()
+    calls = 0
+
+    class Faulty(Registry):
+        async def acquire(self, node: str, *, now: int, lease_ms: int, dead: Collection[str] = ()) -> dict[int, int]:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                raise RuntimeError("a fault of the program")
+            if calls == 3:
+                asked.set()
+            return {1: 1}
+
+    leases = Leases(Faulty(), ManualClock(), "n", renewed=lambda *_: None)
+    await leases.start()
+    await asked.wait()
+    await leases.stop(release=False)

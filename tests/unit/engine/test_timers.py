@@ -77,11 +77,43 @@ async def test_a_clock_that_steps_back_delays_and_does_not_lose(bench: Bench) ->
     assert bench.woken == [window]
 
 
+async def test_the_clock_is_looked_at_again_within_seconds(bench: Bench) -> None:
+    """A clock that is set forward must not find the loop asleep until a time that is long past."""
+    bench.timers.set(bench.window(), bench.clock.now_ms() + 3_600_000)
+    handle = bench.timers._handle
+    assert handle is not None
+    assert handle.when() - asyncio.get_running_loop().time() <= 5
+    bench.look()
+    assert bench.timers._handle is not None, "and again after that"
+
+
 async def test_the_loop_wakes_it_by_itself(bench: Bench) -> None:
     woken = asyncio.Event()
     timers = Timers(bench.clock, lambda _: woken.set())
     timers.set(bench.window(), bench.clock.now_ms())
     await woken.wait()
+    timers.close()
+
+
+async def test_a_window_that_cannot_be_woken_keeps_no_other_asleep() -> None:
+    clock = ManualClock(1_000)
+    woken: list[Window] = []
+
+    def wake(window: Window) -> None:
+        if not woken:
+            woken.append(window)
+            raise RuntimeError("a fault of the program")
+        woken.append(window)
+
+    timers = Timers(clock, wake)
+    first, second = (cast("Window", SimpleNamespace(timer_at=None)) for _ in range(2))
+    timers.set(first, 1_000)
+    timers.set(second, 1_000)
+    with pytest.raises(RuntimeError):
+        timers._fire()
+    assert timers._handle is not None, "it looks again"
+    timers._fire()
+    assert woken == [first, second]
     timers.close()
 
 

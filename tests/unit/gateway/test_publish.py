@@ -147,6 +147,15 @@ async def test_identities_come_from_the_id_and_the_key(publisher: Publisher, she
     assert shelf.requests[2].events[0].fingerprint == one.fingerprint
 
 
+async def test_equal_events_without_an_id_are_two_events(publisher: Publisher, shelf: Shelf) -> None:
+    """What is alike is no repeat: two equal payments are two payments."""
+    for _ in range(2):
+        await publish(publisher, type="t", data=1)
+    one, two = (r.events[0] for r in shelf.requests)
+    assert one.event.key != two.event.key
+    assert one.identities == two.identities == ()
+
+
 async def test_each_item_of_a_keyed_batch_has_an_identity_of_its_own(publisher: Publisher, shelf: Shelf) -> None:
     body = json.dumps({"events": [{"type": "t", "data": n} for n in range(3)]}).encode()
     await publisher.publish_batch(Environment.LIVE, body, "k")
@@ -266,6 +275,15 @@ async def test_beyond_its_bound_the_intake_refuses_and_after_close_too(shelf: Sh
     await batcher.close()
     with pytest.raises(ShuttingDown):
         await batcher.submit(AcceptRequest((), 1))
+
+
+async def test_requests_that_are_held_when_the_intake_closes_are_answered(shelf: Shelf) -> None:
+    batcher = IntakeBatcher(shelf, shelf, Metrics(), room=lambda: 0)
+    held = [asyncio.ensure_future(batcher.submit(AcceptRequest((), 1))) for _ in range(3)]
+    await asyncio.sleep(0)
+    await batcher.close()
+    assert [result.done() for result in held] == [True] * 3
+    assert [result.result() for result in held] == [()] * 3
 
 
 async def test_one_request_owes_a_bounded_number_of_deliveries(

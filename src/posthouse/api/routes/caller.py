@@ -9,7 +9,7 @@ from posthouse.api.gate import PRINCIPAL
 from posthouse.gateway.principal import Principal
 
 
-def _principal(request: Request) -> Principal:
+async def _principal(request: Request) -> Principal:  # a plain function would be run on a thread
     principal: Principal = request.scope[PRINCIPAL]
     return principal
 

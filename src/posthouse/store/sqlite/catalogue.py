@@ -6,7 +6,7 @@ import apsw
 import msgspec
 
 from posthouse.core.errors import IdempotencyConflict, NotFound
-from posthouse.core.model import ApiKey, Endpoint, EndpointState, Environment, Scope, Tenant
+from posthouse.core.model import ApiKey, Endpoint, EndpointState, Environment, Scope, Secret, Tenant
 from posthouse.store.protocol import CatalogueSnapshot, Remembered
 from posthouse.store.sqlite.readers import Readers
 from posthouse.store.sqlite.rows import rows_of, value_of
@@ -41,6 +41,16 @@ class _StoredApiKey(msgspec.Struct, frozen=True):
 
 _ENDPOINT: Final = msgspec.json.Decoder(Endpoint)
 _ENDPOINTS: Final = msgspec.json.Decoder(tuple[Endpoint, ...])
+_DOCUMENTS: Final = msgspec.json.Decoder(tuple[msgspec.Raw, ...])
+
+#: The JSON of an endpoint: the shape of each column, and what stands for a value that has another one. With these
+#: the endpoint is owed everything and no rule lets it be sent to, until somebody writes the column anew.
+_SHAPES: Final[dict[str, tuple[Any, Any]]] = {
+    "events": (tuple[str, ...], ("*", "")),
+    "headers": (tuple[tuple[str, str], ...], (("", ""),)),
+    "secrets": (tuple[Secret, ...], ()),
+}
+
 _TENANTS: Final = msgspec.json.Decoder(tuple[Tenant, ...])
 _API_KEYS: Final = msgspec.json.Decoder(list[_StoredApiKey])
 
@@ -84,7 +94,7 @@ class SqliteCatalogue:
     async def endpoint(self, key: int) -> Endpoint | None:
         """One endpoint, deleted ones included; see the protocol."""
         rows = await self._readers.read(lambda connection: rows_of(connection, _ONE_ENDPOINT, (key,)))
-        return _ENDPOINT.decode(rows[0][0]) if rows else None
+        return _endpoint(rows[0][0]) if rows else None
 
     async def set_endpoint_state(self, key: int, state: EndpointState, *, reason: str | None, now: int) -> int:
         """Change only the state; see the protocol.
@@ -127,7 +137,7 @@ def _load(connection: apsw.Connection) -> CatalogueSnapshot:
     stored = _API_KEYS.decode(value_of(connection, _ALL_API_KEYS))
     return CatalogueSnapshot(
         version=value_of(connection, _CATALOGUE_VERSION),
-        endpoints=_ENDPOINTS.decode(value_of(connection, _ALL_ENDPOINTS)),
+        endpoints=_endpoints(value_of(connection, _ALL_ENDPOINTS)),
         tenants=_TENANTS.decode(value_of(connection, _ALL_TENANTS)),
         api_keys=tuple(
             ApiKey(
@@ -142,6 +152,27 @@ def _load(connection: apsw.Connection) -> CatalogueSnapshot:
             for k in stored
         ),
     )
+
+
+def _endpoints(document: str) -> tuple[Endpoint, ...]:
+    """All endpoints; one that was not written by us must not take the others along."""
+    try:
+        return _ENDPOINTS.decode(document)
+    except msgspec.ValidationError:
+        return tuple(_endpoint(bytes(one)) for one in _DOCUMENTS.decode(document))
+
+
+def _endpoint(document: str | bytes) -> Endpoint:
+    try:
+        return _ENDPOINT.decode(document)
+    except msgspec.ValidationError:
+        fields = msgspec.json.decode(document)
+        for name, (shape, stand_in) in _SHAPES.items():
+            try:
+                msgspec.convert(fields[name], shape)
+            except msgspec.ValidationError:
+                fields[name] = stand_in
+        return msgspec.convert(fields, Endpoint)
 
 
 def _put(

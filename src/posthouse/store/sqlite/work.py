@@ -27,7 +27,9 @@ _LATEST_HISTORY: Final = SQL["latest_history"]
 _NEXT_DUE_AT: Final = SQL["next_due_at"]
 _OPEN_OF_ENDPOINT: Final = SQL["open_of_endpoint"]
 _REOPEN: Final = SQL["reopen_obligation"]
+_RETIME: Final = SQL["retime_obligation"]
 _SURVEY: Final = SQL["survey"]
+_TIMED_AHEAD: Final = SQL["timed_ahead"]
 
 _BACKLOGS: Final = msgspec.json.Decoder(list[tuple[int, int, int]])
 
@@ -71,6 +73,14 @@ class SqliteWork:
         """Make a delivery due now; see the protocol."""
         return await self._writer.submit(lambda connection: _retry(connection, event_key, endpoint_key, now))
 
+    async def retime(self, *, now: int, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
+        """Set due times anew that a clock ahead of ``now`` has set; see the protocol."""
+        bindings = {"now": now, "event": after[0], "endpoint": after[1], "limit": limit}
+        rows = await self._readers.read(lambda connection: rows_of(connection, _TIMED_AHEAD, bindings))
+        if rows:
+            await self._writer.submit(lambda connection: _retime(connection, rows))
+        return [(event_key, endpoint_key) for _due_at, event_key, endpoint_key, *_ in rows]
+
     async def discard(self, event_key: int, endpoint_key: int, *, reason: str, now: int) -> bool:
         """Discard an open delivery; see the protocol."""
         return await self._writer.submit(lambda connection: _discard(connection, event_key, endpoint_key, reason, now))
@@ -113,6 +123,11 @@ def _retry(connection: apsw.Connection, event_key: int, endpoint_key: int, now: 
     connection.execute(_REOPEN, (event_key, endpoint_key, Lane.BACKLOG, now, round_ + 1, last_number, now))
     yield 2
     return Obligation(event_key, endpoint_key, Lane.BACKLOG, now, now, 0, round_ + 1, last_number)
+
+
+def _retime(connection: apsw.Connection, rows: Sequence[tuple[int, ...]]) -> Steps[None]:
+    connection.executemany(_RETIME, rows)
+    yield len(rows)
 
 
 def _discard(connection: apsw.Connection, event_key: int, endpoint_key: int, reason: str, now: int) -> Steps[bool]:

@@ -23,6 +23,7 @@ from posthouse.testing.conformance.life import TestLife
 from posthouse.testing.conformance.ownership import TestOwnership
 from posthouse.testing.conformance.queues import TestQueues
 from posthouse.testing.conformance.reopening import TestDiscarding, TestRetrying
+from posthouse.testing.conformance.retiming import TestRetiming
 from posthouse.testing.conformance.scene import Scene, Stores
 from posthouse.testing.conformance.settling import TestSettling
 
@@ -37,6 +38,7 @@ __all__ = [
     "TestLife",
     "TestOwnership",
     "TestQueues",
+    "TestRetiming",
     "TestRetrying",
     "TestSettling",
 ]

@@ -46,6 +46,20 @@ class TestLedger:
         assert await scene.events(since=NOW, until=NOW + 1, tenant="acme") == [first.event_key]
         assert await scene.events(since=NOW + 3 * MINUTE) == []
 
+    async def test_tenants_of_one_moment_are_apart(self, stores: Stores) -> None:
+        """However close together their events lie in the store, and whatever became of them."""
+        scene = await stores.open()
+        mine, theirs = [], []
+        for _ in range(3):
+            mine += await self._three_states(scene, accepted_at=NOW)
+            theirs += await self._three_states(scene, accepted_at=NOW, tenant="other")
+        for tenant, own in (("acme", mine), ("other", theirs)):
+            events = sorted({event_key for event_key, _ in own}, reverse=True)
+            assert await scene.events(tenant=tenant) == events
+            assert await scene.deliveries(tenant=tenant) == sorted(own, reverse=True)
+            for state in (State.DISCARDED, State.DELIVERED, State.WAITING):
+                assert [event_key for event_key, _ in await scene.deliveries(tenant=tenant, state=state)] == events
+
     async def test_times_are_those_of_acceptance(self, stores: Stores) -> None:
         """Keys may run ahead of a clock that was set back; the filter does not ask them."""
         scene = await stores.open()

@@ -45,7 +45,9 @@ class TestOwnership:
         ownership = scene.store.ownership
         await ownership.release(scene.node)
         await ownership.release(scene.node)
-        assert {owner for owner, _epoch, _until in (await ownership.owners()).values()} == {None}
+        assert {(owner, until) for owner, _epoch, until in (await ownership.owners()).values()} == {
+            (None, NOW + LEASE_MS)
+        }
         taken = await ownership.acquire("other", now=NOW, lease_ms=LEASE_MS)
         assert taken == {slot: epoch + 1 for slot, epoch in scene.epochs.items()}
 

@@ -4,8 +4,8 @@ UPDATE slots SET owner = ?1, epoch = epoch + (owner IS NOT ?1), lease_until = ?3
 WHERE owner IS NULL OR owner = ?1 OR lease_until <= ?2 OR owner IN (SELECT value FROM json_each(?4));
 
 -- name: release_slots
--- A node gives up what it holds; the epochs stay.
-UPDATE slots SET owner = NULL, lease_until = 0 WHERE owner = ?1;
+-- A node gives up what it holds; the epochs stay, and the ends of the leases tell when it was there.
+UPDATE slots SET owner = NULL WHERE owner = ?1;
 
 -- name: slots_of_node
 -- What a node holds, as one JSON document.

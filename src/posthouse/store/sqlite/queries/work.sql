@@ -81,6 +81,22 @@ SELECT round, state, reason FROM history WHERE event_key = ?1 AND endpoint_key =
 -- A settled round is opened again.
 INSERT INTO reopened (event_key, endpoint_key, round, previous_state, previous_reason, at) VALUES (?, ?, ?, ?, ?, ?);
 
+-- name: timed_ahead
+-- When those open deliveries are due by :now that a clock ahead of it has timed; in key order, behind a given one.
+SELECT
+    CASE WHEN o.attempts = 0 THEN :now ELSE :now + max(o.due_at - a.started_at, 0) END,
+    o.event_key, o.endpoint_key, o.round, o.attempts
+FROM obligations AS o
+LEFT JOIN attempts AS a
+    ON a.event_key = o.event_key AND a.endpoint_key = o.endpoint_key AND a.number = o.last_number
+WHERE (o.event_key, o.endpoint_key) > (:event, :endpoint)
+    AND o.due_at > :now AND (o.attempts = 0 OR a.started_at > :now)
+ORDER BY o.event_key, o.endpoint_key LIMIT :limit;
+
+-- name: retime_obligation
+-- An open delivery is due at another time; guarded by round and attempts.
+UPDATE obligations SET due_at = ?1 WHERE event_key = ?2 AND endpoint_key = ?3 AND round = ?4 AND attempts = ?5;
+
 -- name: reopen_obligation
 -- The next round of a delivery.
 INSERT INTO obligations (event_key, endpoint_key, lane, due_at, attempts, round, last_number, opened_at)
