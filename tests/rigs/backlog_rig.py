@@ -14,13 +14,13 @@ from pathlib import Path
 
 import msgspec
 from rig_node import POLL_SECONDS, RigNode, rig_node
-from rig_receiver import Receiver
 
 from posthouse.core.ids import ENDPOINT, EVENT, make_id, next_key, parse_id
 from posthouse.core.model import Environment, Event, Lane
 from posthouse.store.open import open_store
 from posthouse.store.protocol import AcceptRequest, NewEvent
 from posthouse.system import SystemClock
+from posthouse.testing.receiver import Answer, Received, Receiver
 
 FIRST_SECONDS_MAX = 5.0
 MEMORY_MB_MAX = 300.0
@@ -73,10 +73,11 @@ class Arrivals:
         self.at: dict[str, float] = {}
         self._more = asyncio.Event()
 
-    def delivered(self, _path: str, headers: dict[str, str], _body: bytes) -> None:
+    def delivered(self, request: Received) -> Answer:
         """Note one delivery."""
-        self.at.setdefault(headers["webhook-id"], time.monotonic())
+        self.at.setdefault(request.header("webhook-id") or "", time.monotonic())
         self._more.set()
+        return Answer()
 
     async def of(self, event: str) -> float:
         """The time at which ``event`` arrived, once it has."""
@@ -97,7 +98,7 @@ async def run(folder: Path, *, deliveries: int) -> Figures:
         async with Receiver(arrivals.delivered) as receiver:
             await asyncio.to_thread(node.start)
             dead = await asyncio.to_thread(node.add_endpoint, dead_url, ["dead"])
-            healthy = await asyncio.to_thread(node.add_endpoint, receiver.url("/healthy"), ["healthy"])
+            healthy = await asyncio.to_thread(node.add_endpoint, receiver.url, ["healthy"])
             await asyncio.to_thread(node.stop)
             started = time.monotonic()
             waiting = await fill(node.data, dead=_key(dead["id"]), healthy=_key(healthy["id"]), deliveries=deliveries)

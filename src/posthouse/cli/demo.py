@@ -43,7 +43,8 @@ def demo(
     and shows how the books balance. Then everything stays up to be looked at, until Ctrl-C.
     """
     _need_standardwebhooks()
-    from posthouse.demo.processes import DemoFailed, end_on_signals  # noqa: PLC0415 - help must not wait for it
+    from posthouse.demo.node_process import NodeFailed, end_on_signals  # noqa: PLC0415 - help must not wait for it
+    from posthouse.demo.processes import DemoFailed  # noqa: PLC0415
     from posthouse.demo.story import Plan  # noqa: PLC0415
 
     end_on_signals()
@@ -52,7 +53,7 @@ def demo(
         plan = Plan(data=directory, port=port, rounds=rounds, rate=rate, seed=seed)
         try:
             return _play(out, plan, once=once)
-        except DemoFailed as error:
+        except (DemoFailed, NodeFailed) as error:
             raise Failure(Exit.FAILED, "demo_failed", str(error)) from error
         except KeyboardInterrupt:
             out.note("Ended; the node and the receivers are gone.")

@@ -19,6 +19,7 @@ from posthouse.cli.failure import Failure, show_failure
 VERBS: Final = {
     "serve": "Run a node on this machine.",
     "demo": "Watch a node lose its process and not one event.",
+    "drill": "Make an incident happen on purpose, and measure what the node does about it.",
     "publish": "Publish one event, or a file of them.",
     "endpoints": "List, create, change, pause, test and delete endpoints.",
     "events": "List and show events.",

@@ -1,118 +1,21 @@
-"""The processes that a demonstration owns: the node and the receivers. Both end with it."""
+"""The receivers' process of a demonstration, which ends with its owner."""
 
 import contextlib
-import os
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import IO, TypeVar
 
 import msgspec
 
 from posthouse.demo.board import Tally
+from posthouse.demo.node_process import PYTHON
 from posthouse.demo.receivers import Command, ReceiverSpec
-from posthouse.sdk.client import Client, Problem, Unreachable
 
 T = TypeVar("T")
-
-#: Runs a module. Without -P a file in the current directory could stand in for one of Python's own.
-PYTHON: Final = (sys.executable, "-P", "-m")
-START_SECONDS_MAX: Final = 30.0
-STOP_SECONDS_MAX: Final = 40.0  #: a little more than a node's drain
-POLL_SECONDS: Final = 0.05
-_LOG_TAIL_CHARS: Final = 2_000
 
 
 class DemoFailed(Exception):
     """The demonstration cannot go on. The message says why."""
-
-
-class NodeAddress(msgspec.Struct, frozen=True):
-    """What a node writes into its data directory once it listens."""
-
-    url: str
-    pid: int
-
-
-class Node:
-    """A node in a process group of its own, so that Ctrl-C reaches only its owner."""
-
-    def __init__(self, data: Path, port: int) -> None:
-        self.data = data
-        self.log = data.with_name(f"{data.name}-node.log")
-        self.url = ""
-        self._port = port
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pid(self) -> int | None:
-        """Its process id, None while it does not run."""
-        return None if self._process is None else self._process.pid
-
-    @property
-    def api_key(self) -> str:
-        """The key that the node made on its new store."""
-        return (self.data / "api_key").read_text(encoding="ascii").strip()
-
-    def start(self) -> None:
-        """Start it and return once it is ready. The second time it gets the port that it had."""
-        command = [*PYTHON, "posthouse", "serve", "--data", str(self.data), "--port", str(self._port)]
-        command += ["--allow-network", "127.0.0.0/8", "--log-format", "json"]
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("POSTHOUSE_")}
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - this program itself
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environ
-            )
-        deadline = time.monotonic() + START_SECONDS_MAX
-        while not self._is_ready(self._process):
-            if self._process.poll() is not None:
-                raise DemoFailed(f"The node ended with code {self._process.returncode}:\n{self._log_tail()}")
-            if time.monotonic() > deadline:
-                raise DemoFailed(f"The node was not ready after {START_SECONDS_MAX:.0f} s:\n{self._log_tail()}")
-            time.sleep(POLL_SECONDS)
-
-    def kill(self) -> None:
-        """SIGKILL: the process is gone in the middle of whatever it does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def stop(self) -> None:
-        """Ask it to end, and wait until it has; kill it if it does not. Idempotent."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_SECONDS_MAX)
-        self.kill()
-
-    def check(self) -> None:
-        """Raise DemoFailed if it has ended by itself."""
-        if self._process is not None and self._process.poll() is not None:
-            raise DemoFailed(f"The node ended with code {self._process.returncode}:\n{self._log_tail()}")
-
-    def _is_ready(self, process: subprocess.Popen[bytes]) -> bool:
-        try:
-            address = msgspec.json.decode((self.data / "node.json").read_bytes(), type=NodeAddress)
-        except (FileNotFoundError, msgspec.DecodeError):
-            return False
-        if address.pid != process.pid:
-            return False  # written by the one that was killed
-        try:
-            with Client(address.url, None, tries=1, timeout_s=5.0) as client:
-                client.fetch("/readyz")
-        except (Problem, Unreachable):
-            return False
-        self.url = address.url
-        self._port = int(address.url.rpartition(":")[2])
-        return True
-
-    def _log_tail(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL_CHARS:]
 
 
 class Receivers:
@@ -174,14 +77,3 @@ class Receivers:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         return self._process.stdin, self._process.stdout
-
-
-def end_on_signals() -> None:
-    """Make SIGTERM and SIGHUP end this process the way Ctrl-C does, so that what it owns is ended too."""
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
-
-
-def _interrupt(_number: int, _frame: Any) -> None:
-    raise KeyboardInterrupt

@@ -10,8 +10,9 @@ from typing import Final, Self
 import msgspec
 
 from posthouse.demo.board import Behaviour, Board, Reckoning, Row, reckon
+from posthouse.demo.node_process import Node
 from posthouse.demo.payloads import payloads
-from posthouse.demo.processes import DemoFailed, Node, Receivers
+from posthouse.demo.processes import DemoFailed, Receivers
 from posthouse.demo.publisher import Publisher
 from posthouse.demo.receivers import ReceiverSpec
 from posthouse.sdk.client import Client, Problem, Unreachable
@@ -71,7 +72,7 @@ class Story:
                 self.receivers.stop()
 
     def play(self) -> Reckoning:
-        """Everything from the start to the reckoning. Raises DemoFailed if it cannot be finished."""
+        """Everything from the start to the reckoning. Raises DemoFailed or NodeFailed if it cannot be finished."""
         board = self.board
         self._start_node("node started on {url} (process {pid})")
         self._create_endpoints()
@@ -157,7 +158,7 @@ class Story:
         self._until(lambda: time.monotonic() >= end)
 
     def _until(self, reached: Callable[[], bool], *, seconds_max: float | None = None) -> None:
-        """Look and show until ``reached``. Raises DemoFailed when that takes too long or something broke."""
+        """Look and show until ``reached``. Raises DemoFailed when that takes too long, and what else broke it."""
         began = time.monotonic()
         while not reached():
             if seconds_max is not None and time.monotonic() - began > seconds_max:

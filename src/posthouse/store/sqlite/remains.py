@@ -17,7 +17,7 @@ _CHUNK_BYTES: Final = 64 * 1024  # SQLite writes less than 128 KiB at a time
 
 
 def write_remains_again(path: Path, *, vfs: str | None) -> None:
-    """Make the log beside the database at ``path`` durable, and the database's first page: without it the log is ignored.
+    """Make the log beside the database at ``path`` durable, and the database's first page: it makes the log count.
 
     Of all other pages the log holds whatever is not surely in the file: a checkpoint that did not end is done
     again from its start. After a clean end there is no log. Nobody may have the database open; no byte

@@ -1,0 +1,50 @@
+"""The events that a drill publishes, and what makes each of them recognisable when it arrives. Pure."""
+
+import random
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from itertools import count
+from typing import Final
+
+import msgspec
+
+from posthouse.drills.odd_json import odd_json
+
+_DIGEST_BYTES: Final = 12
+_BEFORE_TYPE: Final = b'{"type":"'
+_BEFORE_DATA: Final = b'","data":'
+_AFTER_TYPE: Final = b'","timestamp":"'
+
+
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
+    """An event to publish."""
+
+    id: str
+    type: str
+    data: bytes  #: JSON, which has to arrive byte for byte
+
+    @property
+    def digest(self) -> bytes:
+        """What tells its type and data from any other."""
+        return digest_of(self.type.encode(), self.data)
+
+
+def outgoing(types: Sequence[str], *, seed: int, total: int | None = None, prefix: str = "drill") -> Iterator[Outgoing]:
+    """Events of these types in turn, with odd data: ``total`` of them, or no end of them."""
+    chance = random.Random(f"{seed}-events")  # noqa: S311 - the same events for the same seed
+    for number in count() if total is None else range(total):
+        yield Outgoing(f"{prefix}-{number}", types[number % len(types)], odd_json(chance).encode())
+
+
+def digest_of(event_type: bytes, data: bytes) -> bytes:
+    """What two deliveries of one event have in common."""
+    return blake2b(event_type + b" " + data, digest_size=_DIGEST_BYTES).digest()
+
+
+def digest_of_body(body: bytes) -> bytes:
+    """The same of an outbound body as a receiver gets it. Raises ValueError if it is no envelope."""
+    type_ends = body.index(_AFTER_TYPE)
+    data_begins = body.index(_BEFORE_DATA, type_ends + len(_AFTER_TYPE)) + len(_BEFORE_DATA)
+    if not body.startswith(_BEFORE_TYPE) or not body.endswith(b"}"):
+        raise ValueError("The body is no envelope.")
+    return digest_of(body[len(_BEFORE_TYPE) : type_ends], body[data_begins:-1])

@@ -1,0 +1,38 @@
+"""All drills by their numbers, and the way to run one."""
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from posthouse.drills.drill import Drill
+from posthouse.drills.ground import Ground
+from posthouse.drills.kills import Kills
+from posthouse.drills.plan import Show
+from posthouse.drills.poison import PoisonEvents
+from posthouse.drills.report import Report
+from posthouse.drills.status import StatusHonesty
+from posthouse.drills.stuck import StuckQueues
+
+DRILLS: Final[Mapping[str, type[Drill]]] = {
+    drill.number: drill for drill in (StuckQueues, StatusHonesty, Kills, PoisonEvents)
+}
+
+
+def play(drill: Drill, show: Show) -> Report:
+    """Run a drill on ground of its own, of which nothing stays behind. Raises DrillFailed or NodeFailed."""
+    started = time.monotonic()
+    with Ground(drill.plan, show, program=drill.program) as ground:
+        findings = drill.run(ground)
+    plan = drill.plan
+    return Report(
+        number=drill.number,
+        title=drill.title,
+        scale=plan.scale,
+        seed=plan.seed,
+        seconds=time.monotonic() - started,
+        given=drill.given(),
+        when=drill.when(),
+        findings=findings,
+        left_out=drill.left_out(),
+        recording=ground.recording,
+    )

@@ -1,0 +1,121 @@
+"""The publishing application of a drill: a steady rate, and every event repeated until it has its 202."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from posthouse.drills.events import Outgoing
+from posthouse.drills.line import Answer, CutOff, Line, NotConnected
+from posthouse.drills.plan import DrillFailed
+
+CONNECTIONS: Final = 64
+WAITING_MAX: Final = 10_000  #: events that are due and not taken by a connection; then the clock stands still
+AGAIN_SECONDS: Final = 0.1  #: before an event is published again
+ACCEPTED: Final = 202
+_AGAIN: Final = frozenset({429, 503})
+
+
+class Sent(msgspec.Struct, gc=False):
+    """What the publisher remembers of an event."""
+
+    type: str
+    digest: bytes
+    accepted_at: float | None = None  #: monotonic; None: it has no 202
+
+
+class _Accepted(msgspec.Struct):
+    deliveries: int
+    duplicate: bool
+
+
+_decode: Final = msgspec.json.Decoder(_Accepted).decode
+
+
+class Publisher:
+    """Publishes on the drill's background loop; others read plain numbers.
+
+    Args:
+        url: the node; it may come and go.
+        api_key: of the node.
+        tenant: whose events these are.
+        events: what to publish, in this order.
+        rate: events a second.
+    """
+
+    def __init__(self, url: str, api_key: str, *, tenant: str, events: Iterator[Outgoing], rate: float) -> None:
+        self._url = url
+        self._api_key = api_key
+        self._tenant = tenant
+        self._events = events
+        self._rate = rate
+        self._due: asyncio.Queue[Outgoing | None] = asyncio.Queue(WAITING_MAX)
+        self._stopping = False
+        self.sent: dict[str, Sent] = {}  #: every event that was published, answered or not
+        self.acknowledged = 0  #: events with a 202
+        self.owed = 0  #: deliveries of those
+        self.repeats = 0  #: 202s that said: it was there before
+        self.refused = 0  #: answers that ask for a repeat
+        self.cut_off: list[float] = []  #: when a request lost its connection before its answer came
+
+    def stop(self) -> None:
+        """Make no more events; :meth:`run` ends when all that were made are accepted."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Publish everything. Raises DrillFailed in a group if the node refuses an event for good."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONNECTIONS):
+                group.create_task(self._work())
+            await self._pace()
+
+    async def _pace(self) -> None:
+        started = time.monotonic()
+        for number, event in enumerate(self._events):
+            await asyncio.sleep(max(0.0, started + number / self._rate - time.monotonic()))
+            if self._stopping:
+                break
+            await self._due.put(event)
+        for _ in range(CONNECTIONS):
+            await self._due.put(None)
+
+    async def _work(self) -> None:
+        line = Line(self._url, self._api_key)
+        try:
+            while (event := await self._due.get()) is not None:
+                await self._publish(line, event)
+        finally:
+            line.close()
+
+    async def offer(self, line: Line, event: Outgoing) -> Answer:
+        """Publish one event once, whatever the answer is. Raises NotConnected or CutOff."""
+        head = msgspec.json.encode({"type": event.type, "id": event.id, "tenant": self._tenant})
+        answer = await line.ask("POST", "/v1/events", head[:-1] + b',"data":' + event.data + b"}")
+        if answer.status == ACCEPTED:
+            sent = self.sent.setdefault(event.id, Sent(event.type, event.digest))
+            accepted = _decode(answer.body)
+            sent.accepted_at = time.monotonic()
+            self.acknowledged += 1
+            self.owed += accepted.deliveries
+            self.repeats += accepted.duplicate
+        return answer
+
+    async def _publish(self, line: Line, event: Outgoing) -> None:
+        self.sent[event.id] = Sent(event.type, event.digest)
+        while True:
+            try:
+                answer = await self.offer(line, event)
+            except CutOff:
+                self.cut_off.append(time.monotonic())
+                continue
+            except NotConnected:
+                pass
+            else:
+                if answer.status == ACCEPTED:
+                    return
+                if answer.status not in _AGAIN:
+                    raise DrillFailed(f"The node refused event {event.id}: {answer.status} {answer.body[:300]!r}.")
+                self.refused += 1
+            await asyncio.sleep(AGAIN_SECONDS)

@@ -1,0 +1,124 @@
+"""The drills, small, by the installed command: each really breaks what it is about, and its rules hold."""
+
+import json
+import os
+import signal
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from posthouse.demo.node_process import Node
+
+POSTHOUSE = str(Path(sysconfig.get_path("scripts")) / "posthouse")
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def drill(*arguments: object) -> dict[str, Any]:
+    """The document of a drill that has to pass."""
+    command = [POSTHOUSE, "drill", *map(str, arguments), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr or [then for then in json.loads(done.stdout)["then"] if not then["holds"]]
+    assert done.stderr == ""
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert document["passed"]
+    return document
+
+
+def measured(document: dict[str, Any], text: str) -> float:
+    """What was measured for the one rule whose text has ``text`` in it."""
+    (found,) = [then["measured"] for then in document["then"] if text in then["text"]]
+    return float(found)
+
+
+def kinds(document: dict[str, Any]) -> list[str]:
+    """The marks in their order."""
+    return [mark["kind"] for mark in sorted(document["marks"], key=lambda mark: mark["at_s"])]
+
+
+def test_d15_kills_and_nothing_acknowledged_is_missing(tmp_path: Path) -> None:
+    data, picture = tmp_path / "data", tmp_path / "run.svg"
+    document = drill("D15", "--scale", "0.02", "--seed", "7", "--data", data, "--picture", picture)
+    assert measured(document, "kills") == 2
+    assert kinds(document) == ["fault", "fault", "recovery"]
+    assert document["figures"]["acknowledged"] == document["figures"]["events"] > 1_000
+    series = document["series"]
+    assert series["accepted"][-1] == series["delivered"][-1] == document["figures"]["owed"]
+    ET.parse(picture)  # noqa: S314 - made here
+    assert (data / "api_key").exists(), "the store is kept"
+    assert not (data / "node.json").exists(), "the node has ended"
+
+
+def test_d06_shows_what_was_never_attempted_as_that() -> None:
+    document = drill("D06", "--scale", "0.05")
+    assert document["figures"]["shown as timed out"] == 10 * 12
+    assert document["figures"]["shown as never attempted"] > 10 * 12
+    assert kinds(document) == ["fault", "note", "recovery"]
+
+
+def test_d05_raises_the_alarm_and_heals() -> None:
+    document = drill("D05", "--scale", "0.05")
+    assert kinds(document) == ["fault", "alarm", "recovery"]
+    assert document["figures"]["fault_seconds"] > 10, "shorter than the threshold would prove nothing"
+    assert document["figures"]["stuck"] >= 25
+
+
+def test_d18_gives_every_poison_event_a_place() -> None:
+    document = drill("D18", "--scale", "0.05")
+    assert [place["place"] for place in document["places"]].count("refused") == 6
+    assert {place["place"] for place in document["places"]} == {"refused", "delivered", "parked", "held"}
+
+
+def test_d18_against_a_node_leaves_out_what_it_cannot_do_and_leaves_nothing_behind(node: Any) -> None:
+    url = json.loads((node.data / "node.json").read_text())["url"]
+    document = drill("D18", "--scale", "0.02", "--against", url, "--data", node.data)
+    assert len(document["left_out"]) == 2
+    assert {place["place"] for place in document["places"]} == {"refused", "delivered"}
+    listed = subprocess.run(
+        [POSTHOUSE, "endpoints", "list", "--data", str(node.data), "--json"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(listed.stdout)["data"] == []
+
+
+def test_d15_against_a_node_sees_the_kills_of_its_operator(tmp_path: Path) -> None:
+    node = Node(tmp_path / "data")
+    node.start()
+    command = [POSTHOUSE, "drill", "D15", "--scale", "0.001", "--against", node.url, "--data", str(node.data)]
+    try:
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "kill your node now" in line:
+                break
+        node.kill()
+        node.start()
+        out, err = running.communicate(timeout=120)
+    finally:
+        node.stop()
+    assert running.returncode == 0, out + err
+    assert "pass  interruptions" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_drill_ends_all_that_it_started(tmp_path: Path, number: signal.Signals) -> None:
+    data = tmp_path / "data"
+    command = [POSTHOUSE, "drill", "D15", "--data", str(data)]
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert running.stderr is not None
+    for line in running.stderr:
+        if "kill 1 of" in line or "kill 2 of" in line:
+            break
+    pids = {json.loads(path.read_text())["pid"] for path in data.glob("node.json")}
+    running.send_signal(number)
+    running.communicate(timeout=60)
+    assert running.returncode == 130
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert not list(data.glob("node.json"))
