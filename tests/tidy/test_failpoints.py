@@ -23,6 +23,7 @@ OTHERS = {
     WorkFacet: {
         "retry": "an operator's command: one transaction, all its boundaries are those of commit",
         "discard": "as retry",
+        "retime": "corrects due times after the clock was set back; decides nothing about a delivery",
         "discard_endpoint": "as retry; it is repeated until nothing is left",
     },
     Ownership: {"owners": "reads; nothing is decided by it but what acquire decides again"},

@@ -17,14 +17,13 @@ Document = dict[str, Any]
 
 _SCHEMAS: Final = "#/components/schemas/"
 _WRITES: Final = frozenset({"post", "patch", "put"})
-_ALWAYS: Final = (errors.Unauthorized, errors.Forbidden, errors.InvalidInput)
+_ALWAYS: Final = (errors.Unauthorized, errors.Forbidden, errors.InvalidInput, errors.StoreUnavailable)
 _WITH_ID: Final = (errors.NotFound,)
 _WITH_BODY: Final = (
     errors.MalformedJson,
     errors.Conflict,
     errors.TooLarge,
     errors.UnsupportedMediaType,
-    errors.StoreUnavailable,
 )
 _HOT: Final = (
     errors.MalformedJson,
@@ -43,6 +42,8 @@ Publish events; every endpoint that subscribed gets them, signed (Standard Webho
 An API key (`Authorization: Bearer …`) belongs to one environment, `live` or `test`; the two share nothing. Every POST
 takes an `Idempotency-Key`. Lists have cursors. Every refusal is a problem document with a stable `code` and a `hint`.
 """
+#: Lists with a filter that names one thing, which may not exist.
+_FILTERED_BY_ID: Final = frozenset({"/v1/deliveries"})
 _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -97,7 +98,7 @@ def _more_schemas() -> Mapping[str, Any]:
 
 def _kinds(path: str, method: str) -> tuple[type[PosthouseError], ...]:
     kinds: tuple[type[PosthouseError], ...] = _ALWAYS
-    if "{" in path:
+    if "{" in path or path in _FILTERED_BY_ID:
         kinds += _WITH_ID
     if method in _WRITES:
         kinds += _WITH_BODY

@@ -204,6 +204,8 @@ async def test_a_wait_names_its_reason(client: httpx2.AsyncClient, house: QuietH
         return str((await client.get(place)).json()["waits_for"]["code"])
 
     assert await code() == "queued"
+    house.hints.stuck.add((key, Lane.LIVE))
+    assert await code() == "stuck"
     await client.post(f"/v1/endpoints/{endpoint}/pause")
     assert await code() == "endpoint_paused"
     house.hints.flying.add(keys)

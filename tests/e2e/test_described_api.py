@@ -1,0 +1,88 @@
+"""The OpenAPI document is true: who knows nothing else meets no answer that the document does not describe."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from posthouse.app import API_KEY_FILE, NODE_FILE
+from posthouse.sdk.client import Client
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+EXAMPLES = 40  #: for each operation
+OPERATIONS_MIN = 22
+
+#: No request made by chance alone can succeed: its URL would have to lead to an address that may be called.
+NEVER_DONE = {"POST /v1/endpoints"}
+
+
+def furnish(client: Client) -> dict[str, str]:
+    """Make one of everything; by the name of the path's parameter."""
+    endpoint = client.post("/v1/endpoints", {"url": "http://127.0.0.1:9/", "events": ["*"], "tenant": "acme"})["id"]
+    event = client.post("/v1/events", {"type": "t", "data": 1, "tenant": "acme"})["id"]
+    (delivery,) = client.get(f"/v1/deliveries?event={event}")["data"]
+    key = client.post("/v1/keys", {"name": "another", "scope": "read"})["id"]
+    return {
+        "endpoint_id": endpoint,
+        "event_id": event,
+        "delivery_id": delivery["id"],
+        "key_id": key,
+        "tenant_id": "acme",
+    }
+
+
+def ask(operation: Any, known: dict[str, str], headers: dict[str, str]) -> Counter[int]:
+    """Ask for an operation in many ways, about things that exist and others; how often each status was answered."""
+    answers = Counter[int]()
+
+    @settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+    )
+    @given(case=operation.as_strategy(), exists=st.booleans())
+    def once(case: Any, *, exists: bool) -> None:
+        if exists and case.path_parameters:
+            case.path_parameters = {name: known[name] for name in case.path_parameters}
+        response = case.call(headers={**(case.headers or {}), **headers})
+        answers[response.status_code] += 1
+        case.validate_response(response, checks=CHECKS)
+
+    once()
+    return answers
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the tool's own dependencies
+def test_every_answer_is_one_that_the_document_describes(node: Any) -> None:
+    url = json.loads((node.data / NODE_FILE).read_text())["url"]
+    api_key = (node.data / API_KEY_FILE).read_text().strip()
+    with Client(url, api_key) as client:
+        known = furnish(client)
+    authorized = {"Authorization": f"Bearer {api_key}"}
+    described = schemathesis.openapi.from_url(f"{url}/openapi.json", headers=authorized)
+    operations: list[Any] = [found.ok() for found in described.get_all_operations() if isinstance(found, Ok)]
+    assert len(operations) >= OPERATIONS_MIN
+    for operation in sorted(operations, key=lambda one: one.method == "delete"):
+        answers = ask(operation, known, authorized)
+        done = any(200 <= status < 300 for status in answers)
+        assert done or operation.label in NEVER_DONE, f"{operation.label} never succeeded: {answers}"
