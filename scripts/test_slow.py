@@ -1,4 +1,4 @@
-"""The tests with real nodes: minutes. The rigs come last and alone, because they measure and kill.
+"""What takes minutes: real nodes, simulated histories, planted bugs. Rigs come last and alone: they measure and kill.
 
 Arguments go to pytest.
 """
@@ -7,20 +7,30 @@ import sys
 
 import steps
 
-#: Folders that run together, how, and for how many seconds at most.
-GROUPS = (
-    (("integration", "e2e"), ("-n", "2"), 1_200),
-    (("rigs",), (), 2_400),
-)
+#: Folders of tests that run together, how, and for how many seconds at most.
+TOGETHER = (("integration", "e2e"), ("simulation", "fuzz"))
+ALONE = "rigs"
+SECONDS_MAX = 1_200
+RIG_SECONDS_MAX = 2_400
+
+#: Programs that prove something by themselves, and for how many seconds they may run.
+PROGRAMS = {
+    "seeds": (["python", "-m", "posthouse.testing.simulation", "--seeds", "500"], 900),
+    "mutants": (["python", "scripts/mutants.py"], 1_200),
+}
 
 
 def main(arguments: list[str]) -> int:
-    """Run every group, also after a failure; 0 if all passed."""
-    failed = False
-    for names, options, seconds_max in GROUPS:
-        command = ["pytest", "--durations=5", *options, *steps.folders(names), *arguments]
-        failed |= not steps.run(" and ".join(names), command, seconds_max=seconds_max)
-    return 1 if failed else 0
+    """Run everything, also after a failure; 0 if all passed."""
+    good = True
+    for names in TOGETHER:
+        command = ["pytest", "--durations=5", "-n", "2", *steps.folders(names), *arguments]
+        good &= steps.run(" and ".join(names), command, seconds_max=SECONDS_MAX)
+    for name, (command, seconds_max) in PROGRAMS.items():
+        good &= steps.run(name, command, seconds_max=seconds_max)
+    command = ["pytest", "--durations=5", *steps.folders((ALONE,)), *arguments]
+    good &= steps.run(ALONE, command, seconds_max=RIG_SECONDS_MAX)
+    return 0 if good else 1
 
 
 if __name__ == "__main__":

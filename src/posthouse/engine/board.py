@@ -98,6 +98,10 @@ class Board:
         self._forget_all(desk)
         self.report(desk)
 
+    def is_at_cap(self, desk: Desk) -> bool:
+        """Whether all else of the endpoint has to wait until one of its requests comes back."""
+        return desk.in_flight >= self._per_endpoint
+
     def report(self, desk: Desk) -> None:
         """Say so if the endpoint is active and cannot be used."""
         if desk.unusable is not None and desk.endpoint.state is EndpointState.ACTIVE:
@@ -201,14 +205,16 @@ class Board:
     def choose(self, capacity: int) -> list[tuple[Window, int]]:
         """The windows to send from now, and how many deliveries of each, in order.
 
-        Looks at no more than ``capacity`` windows of a ring and turns the ring, so its cost does not
-        grow with the number of endpoints that have work. A window that is not chosen goes back into its
-        ring; the caller takes from a chosen one, then enlists it again.
+        Looks at no more than ``capacity`` windows of a ring that can send and turns the ring, so its cost
+        does not grow with the number of endpoints that have work. A window that is not chosen goes back
+        into its ring; the caller takes from a chosen one, then enlists it again. One that cannot send any
+        more since it was enlisted leaves the ring and hides nobody.
         """
         seen: list[Window] = []
         ready: list[Ready] = []
         for ring in self._rings.values():
-            for _ in range(min(len(ring), capacity)):
+            enough = len(seen) + capacity
+            while ring and len(seen) < enough:
                 window = ring.popleft()
                 window.listed = False
                 desk = window.desk

@@ -347,7 +347,6 @@ class Engine:
                     self.board.drop(desk)  # Else it is of a former reign over the slot, and the desk of this one.
                 continue
             desk.in_hand.discard(settlement.obligation.event_key)
-            desk.settled += 1
             if settlement.state is State.RETRYING:
                 self._timers.set(desk.window(settlement.lane), settlement.due_at)
             for window in desk.windows.values():

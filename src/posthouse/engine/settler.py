@@ -54,10 +54,11 @@ class Settler:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
-    def endpoints(self) -> set[int]:
-        """Keys of the endpoints of which an outcome is known but not durable yet."""
+    def deliveries(self) -> set[tuple[int, int]]:
+        """(Endpoint key, event key) of the deliveries of which an outcome is known but not durable yet."""
         parts = [self._pending, *(part for parts in self._writing for part in parts)]
-        return {settlement.obligation.endpoint_key for part in parts for settlement in part}
+        owed = (settlement.obligation for part in parts for settlement in part)
+        return {(obligation.endpoint_key, obligation.event_key) for obligation in owed}
 
     async def drain(self, seconds: float) -> None:
         """Return when everything that was added is durable, or cannot be made so, or ``seconds`` are over.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
-from posthouse.core.model import EndpointState, slot_of
+from posthouse.core.model import EndpointState, Obligation, slot_of
 from posthouse.core.ports import Clock
 from posthouse.engine.board import Board
 from posthouse.engine.clock_steps import ClockSteps
@@ -62,6 +62,7 @@ class Sweeper:
         self._kick = kick
         self._reach = reach
         self._watchdog = Watchdog(clock)
+        self._unhealed: set[Queue] = set()  # stuck ones whose endpoint was too busy to start anew with it
         self._steps = ClockSteps(clock)
         self._set_back = False  # since due times were last brought in line with the wall clock
         self._surveyed_at = clock.monotonic()
@@ -83,6 +84,7 @@ class Sweeper:
             await asyncio.wait([self._task])
             self._task = None
         self._watchdog.end()
+        self._unhealed.clear()
 
     @property
     def runs(self) -> bool:
@@ -113,7 +115,10 @@ class Sweeper:
         if self._set_back:
             await self._retime()
         waiting = await self.survey(hinted=not first)
-        for queue in self._watchdog.look(waiting, free=self._free()):
+        found = self._watchdog.look(waiting, free=self._free())
+        unhealed = [*(queue for queue in self._unhealed if self.is_stuck(queue)), *found]
+        self._unhealed.clear()
+        for queue in unhealed:
             try:
                 self._start_anew(queue)
             except Exception as error:  # noqa: BLE001 - it stays stuck, and is said to be
@@ -122,14 +127,14 @@ class Sweeper:
     async def survey(self, *, hinted: bool = False) -> Mapping[Queue, Mark]:
         """Ask the store which queues have work, and look at those whose work is due. Harmless at any time.
 
-        Returns those whose first delivery is due and which nothing of their own holds. ``hinted``: somebody
+        Returns those whose head is due and which nothing of their own holds. ``hinted``: somebody
         should have told the engine of all that is due, so what is found is counted.
         """
         self._reach(Failpoint.ADOPT_SURVEYING)
         backlogs = await self._store.survey()
         self._reach(Failpoint.ADOPT_SURVEYED)
         self._surveyed_at = self._clock.monotonic()
-        committing = self._settler.endpoints()
+        committing = self._settler.deliveries()
         waiting: dict[Queue, Mark] = {}
         faults: list[Exception] = []
         for start in range(0, len(backlogs), _SLICE_QUEUES):
@@ -138,9 +143,7 @@ class Sweeper:
             now = self._clock.now_ms()
             for backlog in backlogs[start : start + _SLICE_QUEUES]:
                 if backlog.next_due_at <= now and not self._is_held(backlog, committing):
-                    desk = self._board.find(backlog.endpoint_key)
-                    mark = Mark(backlog.next_due_at, 0 if desk is None else desk.settled)
-                    waiting[backlog.endpoint_key, backlog.lane] = mark
+                    waiting[backlog.endpoint_key, backlog.lane] = Mark(backlog.next_due_at, backlog.event_key)
                 try:
                     self._visit(backlog, now, hinted=hinted)
                 except Exception as error:  # noqa: BLE001 - one queue that cannot be looked at must not hide the others
@@ -159,7 +162,7 @@ class Sweeper:
         window = desk.window(backlog.lane)
         if backlog.next_due_at > now:
             self._timers.set(window, backlog.next_due_at)
-        elif not window.buffer or backlog.next_due_at < window.buffer[0].obligation.due_at:
+        elif not window.buffer or _stands_before(backlog, window.buffer[0].obligation):
             if hinted:
                 self._refills.sweep(window)
             else:
@@ -168,27 +171,36 @@ class Sweeper:
             self._board.enlist(window)
 
     def _start_anew(self, queue: Queue) -> None:
-        """Whatever keeps the queue, it may lie in what is in memory: forget that. The store has it all."""
+        """Whatever keeps the queue, it may lie in what is in memory: forget that. The store has it all.
+
+        But what is on its way or waits for its commit must not be forgotten, else it goes out twice. While there
+        is any of this endpoint, the store is only asked again; the next sweep tries to start anew.
+        """
         endpoint_key, lane = queue
+        lanes = {lane}
         desk = self._board.find(endpoint_key)
-        if desk is not None:
-            if desk.in_flight or endpoint_key in self._settler.endpoints():
-                return  # It has just begun to move.
+        if desk is not None and (desk.in_flight or any(key == endpoint_key for key, _ in self._settler.deliveries())):
+            self._unhealed.add(queue)
+        elif desk is not None:
             self._board.drop(desk)
+            lanes.update(desk.windows)
         anew = self._board.desk(endpoint_key)
         if anew is not None:
-            anew.settled = 0 if desk is None else desk.settled
-            self._refills.sweep(anew.window(lane))
+            for each in sorted(lanes):
+                self._refills.sweep(anew.window(each))
 
-    def _is_held(self, backlog: Backlog, committing: set[int]) -> bool:
-        """Whether something of its own keeps a queue that is due, by what is known without its window."""
+    def _is_held(self, backlog: Backlog, committing: set[tuple[int, int]]) -> bool:
+        """Whether something of its own keeps a queue that is due, by what is known without its window.
+
+        What else of the endpoint is on its way or waits for its commit holds nothing, unless it takes all the room.
+        """
         endpoint = self._catalogue.endpoint(backlog.endpoint_key)
         if endpoint is None or endpoint.state is not EndpointState.ACTIVE:
             return True
-        if slot_of(endpoint.key) not in self._leases.epochs or endpoint.key in committing:
+        if slot_of(endpoint.key) not in self._leases.epochs or (endpoint.key, backlog.event_key) in committing:
             return True
         desk = self._board.find(endpoint.key)
-        return desk is not None and desk.in_flight > 0
+        return desk is not None and (backlog.event_key in desk.sending or self._board.is_at_cap(desk))
 
     async def _retime(self) -> None:
         """Let nobody wait for a time that only a clock knew which was ahead of this one."""
@@ -203,3 +215,8 @@ class Sweeper:
             log(Log.LOOP_FAILED, exc_info=error, loop="retime")
         if count:
             log(Log.DELIVERIES_RETIMED, count=count)
+
+
+def _stands_before(backlog: Backlog, obligation: Obligation) -> bool:
+    """Whether the head of a queue has its turn before this delivery of it."""
+    return (backlog.next_due_at, backlog.event_key) < (obligation.due_at, obligation.event_key)

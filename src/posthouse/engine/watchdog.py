@@ -1,7 +1,8 @@
 """The watchdog: says which queues are stuck, from the store's own word and by no timer of theirs.
 
-A queue is stuck when its first delivery has been due for longer than ``STUCK_MS`` although nothing
-holds it. What holds a queue is the sweep's to say; it shows the watchdog only those that nothing holds.
+A queue is stuck when one and the same delivery has stood first in it, due, for longer than ``STUCK_MS``
+although nothing holds it. What holds a queue is the sweep's to say; it shows the watchdog only those that
+nothing holds. Whatever else the endpoint receives meanwhile proves nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,10 +22,10 @@ Queue = tuple[int, Lane]  #: an endpoint's key and a lane
 
 
 class Mark(NamedTuple):
-    """What is different as soon as a queue has moved."""
+    """Which delivery stands first in a queue, and since when it is due. Different as soon as the queue has moved."""
 
-    due_at: int  #: of its first delivery
-    settled: int  #: outcomes of its endpoint that became durable
+    due_at: int
+    event_key: int
 
 
 class _Seen:

@@ -59,7 +59,6 @@ class Desk:
         "is_held",
         "schedule",
         "sending",
-        "settled",
         "signer",
         "signer_until",
         "slot",
@@ -77,7 +76,6 @@ class Desk:
         self.sending: set[int] = set()
         #: Whether the latest answer was quick and good: what waits then waits for this node.
         self.is_brisk = True
-        self.settled = 0  #: outcomes that became durable
         self.schedule: RetrySchedule = _NO_SCHEDULE
         self.use(endpoint)
 

@@ -1,9 +1,8 @@
 """The seam between the gateway and whatever keeps its promise.
 
-A store is six small facets. Every method that writes is one transaction, and it returns only after
-that transaction is durable (``fsync`` included). The SQL of an engine guards (epoch, round,
-attempts); the rules live in :mod:`posthouse.core`. ``now`` is always an argument: a store never
-asks a clock.
+A store is six small facets. Every method that writes is one transaction, and it returns only after that transaction
+is durable (``fsync`` included). The SQL of an engine guards (epoch, round, attempts); the rules live in
+:mod:`posthouse.core`. ``now`` is always an argument: a store never asks a clock.
 
 Errors: :class:`~posthouse.core.errors.StoreUnavailable` when durability cannot be had. After a
 failed COMMIT or fsync the store is *broken*: every later write raises it too, ``failed`` is set,
@@ -93,11 +92,12 @@ class Intake(Protocol):
 
 
 class Backlog(msgspec.Struct, frozen=True, gc=False):
-    """There is open work for this endpoint in this lane, the first of it due at ``next_due_at``."""
+    """There is open work for this endpoint in this lane; the head of it is the first by (due_at, event key)."""
 
     endpoint_key: int
     lane: Lane
-    next_due_at: int
+    next_due_at: int  #: of the head
+    event_key: int  #: of the head
 
 
 class Work(msgspec.Struct, frozen=True, gc=False):
@@ -139,7 +139,7 @@ class WorkFacet(Protocol):
     """Open deliveries: finding, settling, re-opening, discarding."""
 
     async def survey(self, slots: Collection[int] | None = None) -> list[Backlog]:
-        """Every (endpoint, lane) with open work, by a skip scan: costs by endpoints, not deliveries."""
+        """Every (endpoint, lane) with open work and its head, by a skip scan: costs by endpoints, not deliveries."""
         ...
 
     async def fetch(self, endpoint_key: int, lane: Lane, *, now: int, limit: int, bytes_max: int) -> Refill:

@@ -208,6 +208,116 @@ async def test_where_healing_does_not_help_the_queue_is_called_stuck(
     assert await waits_for(house, accepted, endpoint) is None
 
 
+class Hanging:
+    """Answers at once, but for the requests that it is told to keep."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.gates: list[asyncio.Future[Exchange]] = []
+        self.keep = 0
+        house.transport.script = self.script
+
+    def script(self, _: Request) -> Exchange | asyncio.Future[Exchange]:
+        if not self.keep:
+            return answer()
+        self.keep -= 1
+        self.gates.append(asyncio.get_running_loop().create_future())
+        return self.gates[-1]
+
+    async def publish(self, count: int) -> None:
+        """Publish events whose requests are kept without an answer."""
+        self.keep = count
+        sent = len(self.house.transport.requests)
+        for _ in range(count):
+            await self.house.publish()
+        await self.house.transport.sent(sent + count)
+
+    def release(self, count: int) -> None:
+        """Answer the oldest of them."""
+        for gate in self.gates[:count]:
+            gate.set_result(answer())
+        del self.gates[:count]
+
+
+async def test_traffic_of_the_same_endpoint_hides_no_stuck_delivery(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It receives what is told to the engine, at each look something is on its way, and one delivery is left behind."""
+    endpoint = await house.endpoint()
+    hanging = Hanging(house)
+    stuck: list[float] = []
+    with monkeypatch.context() as patch:
+        fetch_fails(house, patch)
+        lost = await lose(house, monkeypatch)
+        for count in range(1, 7):
+            await hanging.publish(1)
+            for _ in range(9):
+                await house.publish()
+            await house.settled(10 * count - 1)
+            await sweep(house)
+            stuck.append(number(house, "stuck_queues"))
+            assert len(hanging.gates) == 1, "on its way during the look"
+            hanging.release(1)
+            await house.settled(10 * count)
+        assert stuck == [0, 0, 1, 1, 1, 1], "within ten seconds and two looks, and for as long as it lasts"
+        assert await waits_for(house, lost, endpoint) == "stuck"
+    await hanging.publish(1)
+    await sweep(house)
+    await house.settled(61)
+    assert (await house.delivery(lost, endpoint)).state is State.DELIVERED
+    await sweep(house)
+    assert number(house, "stuck_queues") == 0
+    hanging.release(1)
+    await house.settled(62)
+    sent = [request.headers["webhook-id"] for request in house.transport.requests]
+    assert len(sent) == len(set(sent)) == 62, "nothing went out twice"
+
+
+async def test_nothing_is_forgotten_of_an_endpoint_while_some_of_it_is_on_its_way(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only memory keeps is let go as soon as that harms nothing else."""
+    endpoint = await house.endpoint()
+    lost = await lose(house, monkeypatch)
+    desk = house.node.engine.board.desk(endpoint.key)
+    leak(house, desk, lost)
+    hanging = Hanging(house)
+    await hanging.publish(1)
+    await sweep(house, times=4)
+    assert number(house, "stuck_queues") == 1
+    assert house.node.engine.board.find(endpoint.key) is desk
+    assert len(house.transport.requests) == 1
+    hanging.release(1)
+    await house.settled(1)
+    await sweep(house)
+    await house.settled(2)
+    await sweep(house)
+    assert number(house, "stuck_queues") == 0
+    assert [request.headers["webhook-id"] for request in house.transport.requests].count(lost.id) == 1
+
+
+async def test_an_endpoint_at_its_cap_holds_all_that_waits_for_it_and_one_below_it_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.endpoint()
+    hanging = Hanging(house)
+    with monkeypatch.context() as patch:
+        fetch_fails(house, patch)
+        await lose(house, monkeypatch)
+        await hanging.publish(limits.IN_FLIGHT_PER_ENDPOINT)
+        await sweep(house, times=5)
+        assert number(house, "stuck_queues") == 0
+        hanging.release(1)
+        await house.settled(1)
+        await sweep(house, times=2)
+        assert number(house, "stuck_queues") == 0
+        await sweep(house)
+        assert number(house, "stuck_queues") == 1
+    hanging.release(limits.IN_FLIGHT_PER_ENDPOINT - 1)
+    await sweep(house)
+    await house.settled(limits.IN_FLIGHT_PER_ENDPOINT + 1)
+
+
 async def test_one_endpoint_that_cannot_be_looked_at_hides_no_other(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +365,59 @@ async def test_a_slow_endpoint_is_not_stuck(house: House) -> None:
     assert await waits_for(house, accepted[-1], endpoint) == "queued"
     gate.set_result(answer())
     await house.settled(20)
+
+
+async def test_a_slow_delivery_that_others_pass_is_not_stuck(house: House) -> None:
+    """It stands first all the time, and is on its way."""
+    await house.endpoint()
+    hanging = Hanging(house)
+    await hanging.publish(1)
+    for _ in range(5):
+        await house.publish()
+        await sweep(house)
+        assert number(house, "stuck_queues") == 0
+    await house.settled(5)
+    hanging.release(1)
+    await house.settled(6)
+
+
+async def test_what_waits_first_for_a_slow_endpoint_is_not_stuck(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in memory, has its turn next, and no request is free for it."""
+    await house.endpoint()
+    lost = await lose(house, monkeypatch)
+    hanging = Hanging(house)
+    await hanging.publish(limits.IN_FLIGHT_PER_ENDPOINT)
+    await sweep(house, times=5)
+    assert house.node.engine.board.items == 1
+    assert number(house, "stuck_queues") == 0
+    hanging.release(1)
+    await house.settled(2)
+    assert house.transport.requests[-1].headers["webhook-id"] == lost.id
+    hanging.release(limits.IN_FLIGHT_PER_ENDPOINT - 1)
+    await house.settled(limits.IN_FLIGHT_PER_ENDPOINT + 1)
+
+
+async def test_a_backlog_that_live_work_outruns_fairly_is_not_stuck(house: House) -> None:
+    """Its share moves it although its endpoint never has a free request for long."""
+    endpoint = await house.endpoint()
+    hanging = Hanging(house)
+    retried = [await house.publish() for _ in range(8)]
+    await house.settled(8)
+    await hanging.publish(limits.IN_FLIGHT_PER_ENDPOINT)
+    for event in retried:
+        await house.node.gateway.deliveries.retry(Environment.LIVE, delivery_id(event.key, endpoint.key))
+    hanging.keep = 1_000
+    for _ in range(8):
+        for _ in range(6):
+            await house.publish()
+        await sweep(house)
+        assert number(house, "stuck_queues") == 0
+        assert len(hanging.gates) == limits.IN_FLIGHT_PER_ENDPOINT
+        hanging.release(6)
+        await house.transport.sent(len(house.transport.requests) + 6)
+    hanging.keep = 0
+    hanging.release(limits.IN_FLIGHT_PER_ENDPOINT)
+    await house.settled(8 + 8 + 8 + 48)
 
 
 async def test_held_endpoints_and_retries_that_are_not_due_are_not_stuck(house: House) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from posthouse.core.delivery import State
-from posthouse.core.limits import LEASE_MS
-from posthouse.core.model import Lane
+from posthouse.core.ids import ENDPOINT, make_id
+from posthouse.core.limits import LEASE_MS, STUCK_MS
+from posthouse.core.model import Environment, Lane
 from posthouse.engine import engine as engine_module
 from posthouse.store.protocol import Settled, Settlement, Work
 from posthouse.testing.house import House
@@ -55,6 +56,26 @@ async def test_a_hint_that_was_lost_costs_time_but_no_delivery(house: House, mon
     assert len(house.transport.requests) == 1
     await house.settled(1)
     assert (await house.delivery(accepted, endpoint)).state is State.DELIVERED
+
+
+async def test_what_only_memory_keeps_is_let_go(house: House) -> None:
+    """A fault of the program that leaves a delivery in hand keeps it for seconds, not for ever."""
+    engine = house.node.engine
+    await engine._sweeper.stop()
+    endpoint = await house.endpoint(active=False)
+    accepted = await house.publish()
+    desk = engine.board.desk(endpoint.key)
+    assert desk is not None
+    desk.in_hand.add(accepted.key)
+    await house.node.gateway.endpoints.resume(Environment.LIVE, make_id(ENDPOINT, endpoint.key))
+    await turns()
+    assert house.transport.requests == []
+    for _ in range(5):
+        house.clock.advance(STUCK_MS // 2)
+        await engine.leases._take()
+        await engine._sweeper.sweep()
+        await turns()
+    assert len(house.transport.requests) == 1
 
 
 async def test_a_fault_inside_an_attempt_leaves_nothing_behind(house: House) -> None:

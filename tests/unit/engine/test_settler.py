@@ -116,11 +116,11 @@ async def test_outcomes_that_come_while_one_write_is_under_way_do_not_wait_for_i
     for _ in range(3):
         await asyncio.sleep(0)
     assert batches == [1, 1]
-    assert settler.endpoints() == {1}
+    assert settler.deliveries() == {(1, 1), (1, 2)}
     gate.set_result(None)
     await settler.drain(10)
     assert settler.unsettled == 0
-    assert settler.endpoints() == set()
+    assert settler.deliveries() == set()
 
 
 async def test_a_drain_ends_although_the_store_goes_on_refusing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,4 +154,4 @@ async def test_what_nobody_was_told_of_is_let_go(point: Failpoint) -> None:
     await bench.settle(1, 2)
     assert (bench.done, bench.lost) == ([], [1, 2])
     assert bench.settler.unsettled == 0
-    assert bench.settler.endpoints() == set()
+    assert bench.settler.deliveries() == set()

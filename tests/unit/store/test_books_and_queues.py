@@ -98,6 +98,18 @@ async def test_the_database_repeats_the_invariants(scene: Scene, row: str) -> No
         database(scene).execute(row)
 
 
+@pytest.mark.parametrize("column", ["events", "headers", "secrets"])
+async def test_an_endpoint_that_cannot_be_read_takes_no_other_along(scene: Scene, column: str) -> None:
+    """It is still there, and whoever is owed something by it too."""
+    bad, good = scene.values.endpoint(), scene.values.endpoint()
+    for endpoint in (bad, good):
+        await scene.store.catalogue.put_endpoint(endpoint)
+    database(scene).execute(f"UPDATE endpoints SET {column} = '[[1]]' WHERE key = ?", (bad.key,))  # noqa: S608 - as above
+    found = {endpoint.key: endpoint for endpoint in (await scene.store.catalogue.load()).endpoints}
+    assert set(found) == {bad.key, good.key}
+    assert found[good.key] == good
+
+
 async def test_a_delivery_exists_once(scene: Scene) -> None:
     """Unique per event and endpoint by construction."""
     owed = await scene.owe(7)

@@ -23,6 +23,10 @@ async def opened(directory: Path, **options: Any) -> Store:
     return await open_store(directory, clock=ManualClock(), **options)
 
 
+def inode(path: Path) -> int:
+    return path.stat().st_ino
+
+
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -41,6 +45,20 @@ async def test_only_the_owner_may_look_inside(tmp_path: Path) -> None:
         await store.close()
     finally:
         os.umask(before)
+
+
+async def test_the_names_of_what_is_new_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose name is lost in a power cut is lost with all that was synced into it."""
+    synced: list[int] = []
+    sync = os.fsync
+
+    def note(fd: int) -> None:
+        synced.append(os.fstat(fd).st_ino)
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", note)
+    await (await opened(tmp_path / "new")).close()
+    assert synced == [inode(tmp_path), inode(tmp_path / "new")]
 
 
 async def test_the_settings_are_those_that_keep_the_promise(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ _RETIME: Final = SQL["retime_obligation"]
 _SURVEY: Final = SQL["survey"]
 _TIMED_AHEAD: Final = SQL["timed_ahead"]
 
-_BACKLOGS: Final = msgspec.json.Decoder(list[tuple[int, int, int]])
+_BACKLOGS: Final = msgspec.json.Decoder(list[tuple[int, int, int, int]])
 
 
 class SqliteWork:
@@ -51,7 +51,7 @@ class SqliteWork:
         if slots is not None:
             wanted = frozenset(slots)
             found = [row for row in found if slot_of(row[0]) in wanted]
-        return [Backlog(endpoint_key, LANES[lane], due_at) for endpoint_key, lane, due_at in found]
+        return [Backlog(endpoint_key, LANES[lane], *head) for endpoint_key, lane, *head in found]
 
     async def fetch(self, endpoint_key: int, lane: Lane, *, now: int, limit: int, bytes_max: int) -> Refill:
         """The first due deliveries of a queue; see the protocol."""

@@ -94,12 +94,12 @@ class Model:
         due = [o for o in self.open() if (o.endpoint_key, o.lane) == (endpoint_key, lane) and o.due_at <= now]
         return sorted(due, key=lambda o: (o.due_at, o.event_key))
 
-    def survey(self) -> dict[tuple[int, Lane], int]:
-        """Every queue with the first due time in it."""
-        found: dict[tuple[int, Lane], int] = {}
+    def survey(self) -> dict[tuple[int, Lane], tuple[int, int]]:
+        """Every queue with the due time and the event of its head."""
+        found: dict[tuple[int, Lane], tuple[int, int]] = {}
         for owed in self.open():
-            place = (owed.endpoint_key, owed.lane)
-            found[place] = min(found.get(place, owed.due_at), owed.due_at)
+            place, turn = (owed.endpoint_key, owed.lane), (owed.due_at, owed.event_key)
+            found[place] = min(found.get(place, turn), turn)
         return found
 
     def books(self) -> dict[int, Counter[str]]:

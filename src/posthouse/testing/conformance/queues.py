@@ -15,22 +15,38 @@ class TestQueues:
         assert await scene.queue(7) == Refill((), more=False, next_due_at=None)
 
     async def test_the_survey_names_every_queue_with_its_first_due_time(self, stores: Stores) -> None:
+        """And the event of the delivery that stands first in it."""
         scene = await stores.open()
-        for endpoint_key, lane, at in (
-            (9, Lane.RETRY, NOW + 7),
-            (3, Lane.LIVE, NOW + 1),
-            (3, Lane.LIVE, NOW),
-            (3, Lane.BACKLOG, NOW - 4),
-            (9, Lane.RETRY, NOW + 6),
-            (5, Lane.LIVE, NOW),
-        ):
+        owed = [
             await scene.owe(endpoint_key, lane=lane, accepted_at=at)
-        assert sorted(await scene.store.work.survey(), key=lambda b: (b.endpoint_key, b.lane)) == [
-            Backlog(3, Lane.LIVE, NOW),
-            Backlog(3, Lane.BACKLOG, NOW - 4),
-            Backlog(5, Lane.LIVE, NOW),
-            Backlog(9, Lane.RETRY, NOW + 6),
+            for endpoint_key, lane, at in (
+                (9, Lane.RETRY, NOW + 7),
+                (3, Lane.LIVE, NOW + 1),
+                (3, Lane.LIVE, NOW),
+                (3, Lane.BACKLOG, NOW - 4),
+                (9, Lane.RETRY, NOW + 6),
+                (5, Lane.LIVE, NOW),
+            )
         ]
+        assert sorted(await scene.store.work.survey(), key=lambda b: (b.endpoint_key, b.lane)) == [
+            Backlog(3, Lane.LIVE, NOW, owed[2].event_key),
+            Backlog(3, Lane.BACKLOG, NOW - 4, owed[3].event_key),
+            Backlog(5, Lane.LIVE, NOW, owed[5].event_key),
+            Backlog(9, Lane.RETRY, NOW + 6, owed[4].event_key),
+        ]
+
+    async def test_of_those_due_at_one_time_the_survey_names_the_first_event(self, stores: Stores) -> None:
+        """It is the delivery that a fetch finds first, whichever of them was stored last."""
+        scene = await stores.open()
+        first, second, third = [await scene.owe(7, accepted_at=NOW) for _ in range(3)]
+        await scene.store.work.retry(first.event_key, 7, now=NOW + 1)
+        assert await scene.store.work.survey() == [Backlog(7, Lane.LIVE, NOW, second.event_key)]
+        await scene.store.work.retry(first.event_key, 7, now=NOW)
+        assert await scene.store.work.survey() == [Backlog(7, Lane.LIVE, NOW, first.event_key)]
+        await scene.store.work.discard(first.event_key, 7, reason="test", now=NOW)
+        await scene.store.work.discard(second.event_key, 7, reason="test", now=NOW)
+        assert await scene.store.work.survey() == [Backlog(7, Lane.LIVE, NOW, third.event_key)]
+        assert [work.obligation for work in (await scene.queue(7)).work] == [third]
 
     async def test_the_survey_of_some_slots(self, stores: Stores) -> None:
         scene = await stores.open()

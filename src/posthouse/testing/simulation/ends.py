@@ -121,6 +121,7 @@ class End:
         if self.closed or self.medium.loop.is_dead(self.life):
             return
         if self.hard or any(self.inbox):
+            self._held.clear()  # nothing of it is sent again
             self._send_reset()
         else:
             self.finish()
@@ -130,10 +131,11 @@ class End:
 
     def die(self, *, silently: bool) -> None:
         """The process is gone: its kernel says so to the other side, unless it went with its power."""
+        if silently:
+            self._held.clear()  # nobody sends it again
         if not self.closed:
             self.vanished = silently
             if silently:
-                self._held.clear()  # nobody sends it again
                 acknowledged = sum(map(len, self.inbox))
                 self.peer._unanswered = self.peer._in_flight > acknowledged  # noqa: SLF001 - both ends are of this class
             else:

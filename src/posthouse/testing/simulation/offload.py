@@ -33,7 +33,8 @@ class SimOffload:
 
     A call runs after a while, and whoever awaits it goes on a moment later: a crash can come before the
     call, and between the call and what follows. The calls of the writer, which are methods, run one after
-    the other as on its one thread; those of readers, which are functions, overtake each other.
+    the other as on its one thread, and so do those of readers, which are functions: closing them waits for
+    what they were asked before, and what runs in place cannot wait. The two overtake each other.
 
     Args:
         loop: the loop.
@@ -51,14 +52,13 @@ class SimOffload:
         self.stalls = 0
         self._loop = loop
         self._random = chance.random
-        self._writer_free_at = 0.0
+        self._free_at = {"writer": 0.0, "readers": 0.0}
 
     def __call__(self, call: Callable[[], T], /) -> Awaitable[T]:
         """The result of ``call()``; also when nobody awaits it any more, the call runs."""
         future: asyncio.Future[T] = self._loop.create_future()
-        at = self._loop.now + self._duration()
-        if getattr(call, "__self__", None) is not None:
-            self._writer_free_at = at = max(at, self._writer_free_at)
+        who = "readers" if getattr(call, "__self__", None) is None else "writer"
+        self._free_at[who] = at = max(self._loop.now + self._duration(), self._free_at[who])
         self._loop.call_at(at, self._run, call, future)
         return future
 

@@ -1,6 +1,6 @@
 -- name: survey
--- Every (endpoint, lane) with open work and its first due time, as one JSON document. A skip scan:
--- four index seeks for an endpoint, however much waits for it.
+-- Every (endpoint, lane) with open work: when its first delivery is due, and that delivery's event. One
+-- JSON document. A skip scan: four index seeks for an endpoint, however much waits for it.
 WITH RECURSIVE
     heads (endpoint_key) AS (
         SELECT min(endpoint_key) FROM obligations
@@ -9,15 +9,17 @@ WITH RECURSIVE
         FROM heads WHERE heads.endpoint_key IS NOT NULL
     ),
     lanes (lane) AS (VALUES (0), (1), (2)),
-    backlogs (endpoint_key, lane, next_due_at) AS (
-        SELECT heads.endpoint_key, lanes.lane, (
-            SELECT min(o.due_at) FROM obligations AS o
+    backlogs (backlog) AS (
+        SELECT (
+            SELECT '[' || o.endpoint_key || ',' || o.lane || ',' || o.due_at || ',' || o.event_key || ']'
+            FROM obligations AS o
             WHERE o.endpoint_key = heads.endpoint_key AND o.lane = lanes.lane
+            ORDER BY o.due_at, o.event_key LIMIT 1
         )
         FROM heads CROSS JOIN lanes
         WHERE heads.endpoint_key IS NOT NULL
     )
-SELECT json_group_array(json_array(endpoint_key, lane, next_due_at)) FROM backlogs WHERE next_due_at IS NOT NULL;
+SELECT '[' || coalesce(group_concat(backlog, ','), '') || ']' FROM backlogs;
 
 -- name: fetch_due
 -- The head of one queue, with the events; the columns of the event stand last.

@@ -1,0 +1,71 @@
+"""I7: who is well is served in time, whatever is wrong with others."""
+
+from bisect import bisect_left, bisect_right
+
+from posthouse.core.model import EndpointState
+from posthouse.testing.simulation.checkers.loss import accepted_span
+from posthouse.testing.simulation.evidence import FOREVER, Evidence
+from posthouse.testing.simulation.records import Change
+
+LAW = "I7 isolation"
+
+BOUND_SECONDS = 1.5  #: from acceptance to the first request, when little else is owed
+EACH_SECONDS = 0.4  #: more for each that must go before, over the requests at once
+_BEFORE_SECONDS = 12.0  #: nothing was wrong for so long before, so that nothing of it is left to catch up
+_STALE_MS = 300_000
+
+
+def check(evidence: Evidence) -> None:
+    """Look at each endpoint that was never in trouble."""
+    plan = evidence.plan
+    if plan.in_flight_max < plan.in_flight_per_endpoint * len(plan.endpoints):
+        return  # the node may have no capacity left for those who are well
+    for record in evidence.records.endpoints:
+        held = any(call.change is Change.DELETE or call.value is EndpointState.PAUSED for call in record.calls)
+        if not plan.hosts[record.host].faulty and not held and record.key is not None:
+            _check_endpoint(evidence, record.host, record.key)
+
+
+def _check_endpoint(evidence: Evidence, host: int, key: int) -> None:
+    accepted: list[tuple[float, float, int]] = []
+    for row in evidence.rows.events.values():
+        publication = evidence.publication_of.get(row.data)
+        if publication is None or key not in row.owed:
+            continue
+        if row.occurred_at is not None and row.accepted_at - row.occurred_at > _STALE_MS:
+            continue
+        span = accepted_span(evidence, row, publication)
+        if span is not None:
+            accepted.append((span.low, span.high, row.key))
+    accepted.sort()
+    times = [low for low, _, _ in accepted]
+    cap = evidence.plan.in_flight_per_endpoint
+    for low, high, event_key in accepted:
+        waiting = bisect_right(times, low + BOUND_SECONDS) - bisect_left(times, low - _BEFORE_SECONDS)
+        bound = BOUND_SECONDS + EACH_SECONDS * (1 + waiting // cap)
+        if high == FOREVER or not _is_calm(evidence, host, low - _BEFORE_SECONDS, high + bound):
+            continue
+        evidence.records.counts["isolation checked"] += 1
+        requests = evidence.requests.get((event_key, key), ())
+        if not requests or requests[0].at > high + bound:
+            first = "never" if not requests else f"at {requests[0].at:.3f}"
+            message = f"the {evidence.name_of((event_key, key))} was first sent {first}, with {waiting} around it"
+            evidence.records.find(LAW, message, high)
+
+
+def _is_calm(evidence: Evidence, host: int, begin: float, end: float) -> bool:
+    """Whether one life served all the time, and nothing was wrong with its disk, its network or its clock."""
+    serving = any(
+        (life.ready_at or FOREVER) <= begin and (life.stopping_at or life.ended_at or FOREVER) >= end
+        for life in evidence.records.lives
+    )
+    kinds = {
+        trouble.kind
+        for trouble in evidence.records.troubles
+        if trouble.overlaps(begin, end) and trouble.host in {None, host}
+    }
+    return serving and not kinds - {"api wire"} and not _is_reigned(evidence, begin, end)
+
+
+def _is_reigned(evidence: Evidence, begin: float, end: float) -> bool:
+    return any(reign.at <= end and (reign.until or FOREVER) >= begin for reign in evidence.records.reigns)

@@ -1,0 +1,59 @@
+"""I5: one owner decides about an endpoint; a former owner's results are refused, and it sends nothing."""
+
+from typing import Final
+
+from posthouse.core.model import slot_of
+from posthouse.testing.simulation.evidence import FOREVER, Evidence
+from posthouse.testing.simulation.records import Reign
+
+LAW = "I5 single owner"
+
+_CLOSE: Final = 0.05  #: seconds by which times may be unsure
+
+
+def check(evidence: Evidence) -> None:
+    """Hold every reign of a rival against rows and requests."""
+    for reign in evidence.records.reigns:
+        _check_rows(evidence, reign)
+        _check_late_rows(evidence, reign)
+        _check_requests(evidence, reign)
+
+
+def _check_rows(evidence: Evidence, reign: Reign) -> None:
+    """While a rival held the slots, nobody settled anything there."""
+    if reign.after is None:
+        return
+    for event_key, endpoint_key, number in sorted(reign.after - reign.before):
+        message = f"attempt {number} of the {evidence.name_of((event_key, endpoint_key))} was settled under a rival"
+        evidence.records.find(LAW, message, reign.at)
+
+
+def _check_late_rows(evidence: Evidence, reign: Reign) -> None:
+    """What was on its way when the rival came was never settled."""
+    if reign.after is None:
+        return
+    known = reign.before
+    for pair, attempts in sorted(evidence.rows.attempts.items()):
+        if slot_of(pair[1]) not in reign.slots:
+            continue
+        for attempt in attempts:
+            span = evidence.wall_span(attempt.started_at, 1, until=evidence.ended_at)
+            if span is not None and span.high < reign.at and (*pair, attempt.number) not in known:
+                message = (
+                    f"attempt {attempt.number} of the {evidence.name_of(pair)} began before the rival, settled after"
+                )
+                evidence.records.find(LAW, message, reign.at)
+
+
+def _check_requests(evidence: Evidence, reign: Reign) -> None:
+    """Once its lease was surely over, the node sent nothing for those slots until the rival had left."""
+    until = reign.until or FOREVER
+    for request in evidence.records.received:
+        key = evidence.key_of.get(request.endpoint)
+        if key is None or slot_of(key) not in reign.slots or request.life != reign.life:
+            continue
+        left = evidence.signed(request)
+        if left.low <= reign.lease_over_at + _CLOSE or left.high >= until - _CLOSE:
+            continue
+        message = f"{request.event_id} was sent to endpoint {request.endpoint}, which a rival owned"
+        evidence.records.find(LAW, message, request.at)

@@ -1,0 +1,155 @@
+"""What was seen of one history, side by side: publications and events, requests and deliveries, times and clocks."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from posthouse.testing.simulation.machine import SimClock
+from posthouse.testing.simulation.plan import Plan
+from posthouse.testing.simulation.records import (
+    Call,
+    EndpointCall,
+    EndpointRecord,
+    Life,
+    Outcome,
+    Publication,
+    Received,
+    Records,
+    Reign,
+)
+from posthouse.testing.simulation.rows import EventRow, Pair, Rows
+
+TEST_TYPE: Final = "posthouse.test"
+FOREVER: Final = float("inf")
+RENEWAL_SECONDS: Final = 2.5  #: between two renewals of leases, the commit included, when nothing is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From when to when something may have happened."""
+
+    low: float
+    high: float
+
+
+class Evidence:
+    """What checkers look at. Everything here comes from outside of the node, or from its rows.
+
+    Attributes:
+        records: what clients, receivers and the faults wrote down.
+        rows: the store after the end.
+        clock: which times the wall clock showed.
+        began, healed_at, ended_at: loop times.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        records: Records,
+        rows: Rows,
+        clock: SimClock,
+        *,
+        began: float,
+        healed_at: float,
+        ended_at: float,
+    ) -> None:
+        self.plan = plan
+        self.records = records
+        self.rows = rows
+        self.clock = clock
+        self.began = began
+        self.healed_at = healed_at
+        self.ended_at = ended_at
+        self.event_of: dict[tuple[str, str], EventRow] = {(row.tenant, row.id): row for row in rows.events.values()}
+        self.events_by_data: dict[bytes, list[EventRow]] = defaultdict(list)
+        for row in rows.events.values():
+            self.events_by_data[row.data].append(row)
+        self.publication_of: dict[bytes, Publication] = {p.data: p for p in records.publications if not p.forbidden}
+        self.endpoint: dict[int, EndpointRecord] = {record.number: record for record in records.endpoints}
+        self.number_of: dict[int, int] = {key: int(row.url.rpartition("/")[2]) for key, row in rows.endpoints.items()}
+        self.key_of: dict[int, int] = {number: key for key, number in self.number_of.items()}
+        self.requests: dict[Pair, list[Received]] = defaultdict(list)
+        for request in sorted(records.received, key=lambda r: r.at):
+            pair = self.pair_of(request)
+            if pair is not None:
+                self.requests[pair].append(request)
+
+    def pair_of(self, request: Received) -> Pair | None:
+        """The delivery that a request belongs to, if its event and its endpoint are in the store."""
+        record = self.endpoint.get(request.endpoint)
+        row = None if record is None else self.event_of.get((record.tenant, request.event_id))
+        key = self.key_of.get(request.endpoint)
+        return None if row is None or key is None else (row.key, key)
+
+    def name_of(self, pair: Pair) -> str:
+        """A delivery in words."""
+        row = self.rows.events.get(pair[0])
+        return f"delivery of {pair[0] if row is None else row.id} to endpoint {self.number_of.get(pair[1], pair[1])}"
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def wall_span(self, wall_ms: int, span_ms: int, *, until: float, since: float = 0.0) -> Span | None:
+        """When the node's wall clock showed these times, between two instants; None if never."""
+        spans = [
+            (max(low, since), min(high, until))
+            for low, high in self.clock.times_of(wall_ms, span_ms)
+            if low <= until and high >= since
+        ]
+        return Span(min(low for low, _ in spans), max(high for _, high in spans)) if spans else None
+
+    def signed(self, request: Received) -> Span:
+        """When a request was signed: within the second that it names, before it arrived, and by a process that ran."""
+        life = self.life(request.life)
+        began = self.began if life is None else life.began_at
+        span = self.wall_span(request.stamp * 1_000, 1_000, until=request.at, since=began)
+        if span is None:
+            return Span(request.at, request.at)
+        low = span.low
+        for trouble in self.records.troubles:
+            if trouble.kind == "freeze" and trouble.at < low < trouble.until:
+                low = min(trouble.until, span.high)
+        return Span(low, span.high)
+
+    def life(self, number: int) -> Life | None:
+        """A life by its number."""
+        return next((life for life in self.records.lives if life.number == number), None)
+
+    def life_end(self, at: float) -> float:
+        """When the life that was under way at some time ended."""
+        return min(
+            (life.ended_at or FOREVER for life in self.records.lives if (life.ended_at or FOREVER) >= at),
+            default=FOREVER,
+        )
+
+    def effect(self, call: Call) -> Span:
+        """When a request took effect, if it did: before its answer, or, without one, before the end of that life."""
+        if call.outcome is Outcome.DONE and call.ended_at is not None:
+            return Span(call.sent_at, call.ended_at)
+        return Span(call.sent_at, max(self.life_end(call.sent_at), call.ended_at or 0.0))
+
+    def is_troubled(self, begin: float, end: float, *kinds: str, host: int | None = None) -> bool:
+        """Whether a fault of these kinds (of this host, or of all) was there in between."""
+        return any(
+            trouble.kind in kinds and trouble.overlaps(begin, end) and trouble.host in {None, host}
+            for trouble in self.records.troubles
+        )
+
+    def noticed_by(self, reign: Reign) -> float:
+        """When a node that held the slots before and after a rival surely knew of it: its next renewal is durable."""
+        until = FOREVER if reign.until is None else reign.until + RENEWAL_SECONDS
+        for trouble in self.records.troubles:
+            if trouble.kind in {"disk", "freeze"} and trouble.overlaps(reign.at, until):
+                until = max(until, trouble.until + RENEWAL_SECONDS)
+        return until
+
+    # -- endpoints ------------------------------------------------------------------------------
+
+    def possible(self, calls: Iterable[EndpointCall], begin: float, end: float) -> Sequence[EndpointCall | None]:
+        """Which of some requests can have been the latest to take effect, at some time between two; None: none yet."""
+        effective = [(call, self.effect(call.call)) for call in calls if call.call.may_have_worked]
+        sure = [(call, span) for call, span in effective if call.call.outcome is Outcome.DONE and span.high <= begin]
+        latest = max(sure, key=lambda found: found[1].high, default=None)
+        since = -FOREVER if latest is None else latest[1].low
+        found: list[EndpointCall | None] = [call for call, span in effective if span.low <= end and span.high >= since]
+        return found if latest is not None else [None, *found]

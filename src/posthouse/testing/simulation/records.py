@@ -1,0 +1,236 @@
+"""What the outside saw: requests and answers of clients, requests at receivers, faults. Checkers see nothing else.
+
+All times are seconds of the loop's virtual time.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from posthouse.testing.simulation.plan import Mood
+
+
+class Outcome(StrEnum):
+    """What a client knows of a request."""
+
+    PENDING = "pending"  #: nothing yet
+    DONE = "done"  #: answered 2xx
+    REFUSED = "refused"  #: answered; nothing was done
+    UNKNOWN = "unknown"  #: no answer, or one that says nothing: it may have been done
+    UNSENT = "unsent"  #: it never left
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One request to the API, and its answer."""
+
+    method: str
+    path: str
+    sent_at: float
+    body: bytes = b""
+    key: str | None = None  #: Idempotency-Key
+    patience: float = 0.0  #: seconds after which the client gave it up
+    ended_at: float | None = None
+    outcome: Outcome = Outcome.PENDING
+    status: int | None = None
+    code: str | None = None  #: of the problem
+    answer: Any = None  #: decoded JSON
+
+    @property
+    def may_have_worked(self) -> bool:
+        """Whether it was done, or may have been."""
+        return self.outcome in {Outcome.DONE, Outcome.UNKNOWN, Outcome.PENDING}
+
+
+@dataclass(slots=True, eq=False)
+class Publication:
+    """One event as its publisher means it, however often it was sent."""
+
+    nonce: int  #: in its data; no two have the same
+    tenant: str
+    type: str
+    data: bytes
+    id: str | None
+    named: bool  #: an id or an Idempotency-Key makes repeats recognisable
+    occurred_ms: int | None
+    calls: list[Call] = field(default_factory=list)
+    positions: list[int | None] = field(default_factory=list)  #: in the batch of each call
+    forbidden: bool = False  #: it must be refused: its identity stands for another event, or it is malformed
+
+    def answers(self) -> list[tuple[Call, dict[str, Any]]]:
+        """The calls that were answered 2xx, with what the answer says of this event."""
+        found = []
+        for call, position in zip(self.calls, self.positions, strict=True):
+            if call.outcome is Outcome.DONE:
+                found.append((call, call.answer if position is None else call.answer["events"][position]))
+        return found
+
+
+class Change(StrEnum):
+    """What a request about an endpoint changes."""
+
+    CREATE = "create"
+    SUBSCRIBE = "subscribe"
+    STATE = "state"
+    ROTATE = "rotate"
+    DELETE = "delete"
+    OTHER = "other"
+
+
+@dataclass(slots=True, eq=False)
+class EndpointCall:
+    """A request that changes an endpoint."""
+
+    change: Change
+    value: Any  #: patterns, state, or (secret, overlap in ms)
+    call: Call
+
+
+@dataclass(slots=True, eq=False)
+class SecretRecord:
+    """A signing secret as its operator knows it."""
+
+    value: str
+    since: float  #: not used before; loop time
+    sure_at: float | None = None  #: surely the newest from then on, until another is asked for
+    until_ms: int | None = None  #: surely expired when the wall clock shows this …
+    until_asked_at: float = 0.0  #: … and it is later than this
+
+
+@dataclass(slots=True, eq=False)
+class EndpointRecord:
+    """An endpoint as its operators know it."""
+
+    number: int
+    host: int
+    tenant: str
+    timeout_ms: int
+    retry: str
+    id: str | None = None
+    key: int | None = None
+    calls: list[EndpointCall] = field(default_factory=list)
+    secrets: list[SecretRecord] = field(default_factory=list)
+    secrets_complete: bool = True  #: False: one was made whose value no answer told
+
+
+@dataclass(slots=True, eq=False)
+class DeliveryCall:
+    """An operator's request about one delivery."""
+
+    verb: str
+    delivery: tuple[int, int]
+    call: Call
+
+
+@dataclass(slots=True, eq=False)
+class Received:
+    """One request as a receiver got it, whole."""
+
+    endpoint: int  #: number, by the path
+    host: int  #: number of the receiver
+    life: int  #: of the node that opened the connection
+    connection: int
+    at: float
+    event_id: str
+    stamp: int  #: webhook-timestamp
+    headers: dict[str, str]
+    body: bytes
+    mood: Mood
+    status: int | None = None
+    answered_at: float | None = None  #: when the whole answer was written
+    succeeded: bool = False  #: the whole answer was a 2xx
+    ended_at: float | None = None  #: when the connection was gone
+    unasked_at: float | None = None  #: when an answer that nobody asked for was written behind this one's
+    hung_up: bool = False  #: by the receiver itself
+    torn: bool = False  #: the connection ended in another way than by a close of the other side
+
+
+@dataclass(slots=True, eq=False)
+class Life:
+    """One process of the node."""
+
+    number: int
+    began_at: float
+    ready_at: float | None = None
+    stopping_at: float | None = None
+    ended_at: float | None = None
+    how: str = ""  #: kill, power, failed, refused, stopped
+
+
+@dataclass(slots=True, eq=False)
+class Trouble:
+    """A fault, from when to when."""
+
+    kind: str  #: wire, disk, freeze, rival, step
+    at: float
+    until: float = float("inf")
+    detail: str = ""
+    host: int | None = None
+
+    def overlaps(self, begin: float, end: float) -> bool:
+        """Whether it was there at any time between two others."""
+        return self.at <= end and self.until >= begin
+
+
+@dataclass(slots=True, eq=False)
+class Reign:
+    """A rival that held slots, and what the store held of them when it took and when it left them."""
+
+    slots: frozenset[int]
+    at: float
+    life: int
+    until: float | None = None
+    lease_over_at: float = 0.0  #: when the node's lease was surely over, by true time and by the node's own reckoning
+    before: frozenset[tuple[int, int, int]] = frozenset()  #: attempts of its endpoints: event, endpoint, number
+    after: frozenset[tuple[int, int, int]] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Sample:
+    """What the node said of itself at ``GET /metrics``."""
+
+    at: float
+    life: int
+    values: dict[str, float]
+
+
+@dataclass(slots=True, eq=False, order=False)
+class Finding:
+    """A law that was broken."""
+
+    law: str
+    message: str
+    at: float | None = None
+
+    def __str__(self) -> str:
+        when = "" if self.at is None else f" at {self.at:.3f} s"
+        return f"{self.law}{when}: {self.message}"
+
+
+class Records:
+    """Everything that was seen in one history."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.publications: list[Publication] = []
+        self.endpoints: list[EndpointRecord] = []
+        self.delivery_calls: list[DeliveryCall] = []
+        self.received: list[Received] = []
+        self.lives: list[Life] = []
+        self.troubles: list[Trouble] = []
+        self.reigns: list[Reign] = []
+        self.samples: list[Sample] = []
+        self.findings: list[Finding] = []
+        self.log: list[tuple[float, int, str, str]] = []  #: time, life, name, detail
+        self.timeline: list[tuple[float, str]] = []
+        self.counts: Counter[str] = Counter()
+        self.held: frozenset[int] = frozenset()  #: endpoints that stay held or dead at the end
+
+    def note(self, at: float, text: str) -> None:
+        """Add a line to the timeline of faults."""
+        self.timeline.append((at, text))
+
+    def find(self, law: str, message: str, at: float | None = None) -> None:
+        """A law was broken."""
+        self.findings.append(Finding(law, message, at))

@@ -1,0 +1,212 @@
+"""One history: the node, everybody around it, everything that goes wrong, and the end."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+from posthouse.testing.disk import Disk
+from posthouse.testing.simulation.api_client import ApiClient
+from posthouse.testing.simulation.faults import SLOW_SECONDS, SLOW_SYNC, Faults
+from posthouse.testing.simulation.http_client import HttpClient
+from posthouse.testing.simulation.inspection import Inspector
+from posthouse.testing.simulation.liveness import Liveness
+from posthouse.testing.simulation.loop import SimLoop
+from posthouse.testing.simulation.machine import SimClock
+from posthouse.testing.simulation.network import SimNetwork
+from posthouse.testing.simulation.offload import SimOffload
+from posthouse.testing.simulation.operators import Operators
+from posthouse.testing.simulation.plan import API_ADDRESS, API_PORT, Plan, PublisherPlan, generator
+from posthouse.testing.simulation.publishers import NOBODY, Publisher, type_for
+from posthouse.testing.simulation.receivers import Receiver
+from posthouse.testing.simulation.records import Records, Sample, Trouble
+from posthouse.testing.simulation.supervisor import Supervisor
+from posthouse.testing.simulation.trace import Trace
+
+_SAMPLE_SECONDS: Final = 2.0
+_SAMPLES_AN_INSPECTION: Final = 6
+_FLOOD_BATCH: Final = 40
+_BURST_BATCH: Final = 1_000
+
+
+class World:
+    """Everything of one history.
+
+    Args:
+        plan: what happens.
+        loop: on which it happens.
+        trace: of the loop.
+        place: an empty directory, for the disk and for copies of it.
+
+    Attributes:
+        records: what was seen.
+        began: the loop time at which the plan began.
+        healed_at: the loop time at which everything healed.
+    """
+
+    def __init__(self, plan: Plan, loop: SimLoop, trace: Trace, place: Path) -> None:
+        self.plan = plan
+        self.records = Records()
+        self.began = loop.now
+        self.healed_at = loop.now + plan.seconds
+        self.clock = SimClock(loop)
+        self._loop = loop
+        self.network = SimNetwork(loop, generator(plan.seed, "network"), trace)
+        self._trace = trace
+        self.disk = Disk(place / "disk", generator(plan.seed, "disk"), trace=self._note_disk)
+        self.offload = SimOffload(loop, generator(plan.seed, "offload"))
+        self.inspector = Inspector(loop, self.disk, place / "copy", self.records)
+        self.supervisor = Supervisor(
+            plan,
+            loop,
+            network=self.network,
+            disk=self.disk,
+            offload=self.offload,
+            clock=self.clock,
+            records=self.records,
+            inspect=self._inspect,
+        )
+        self.faults = Faults(
+            plan,
+            loop.now,
+            loop=loop,
+            network=self.network,
+            disk=self.disk,
+            offload=self.offload,
+            clock=self.clock,
+            supervisor=self.supervisor,
+            records=self.records,
+        )
+        self.receivers = [
+            Receiver(
+                host,
+                plan.seed,
+                self.records,
+                life_of=self.supervisor.life_of,
+                timeout_of=lambda number: plan.endpoints[number].timeout_ms / 1_000,
+                began=loop.now,
+            )
+            for host in plan.hosts
+        ]
+        self.network.names.update({host.name: (host.address,) for host in plan.hosts})
+        self._nonces = count(1)
+        self._clients: list[HttpClient] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.operators: Operators
+
+    async def live(self) -> None:
+        """Live the history to its end, the stop of the node included."""
+        for receiver in self.receivers:
+            await receiver.start()
+        self.operators = Operators(self.plan, self._api, self.records, self.clock, self._is_over)
+        faults = self.faults.coroutines()
+        node = asyncio.create_task(self.supervisor.run())
+        self._start([*faults, *self._population()])
+        self._start([self._sample()])
+        await asyncio.sleep(self.plan.seconds)
+        for receiver in self.receivers:
+            receiver.healed = True
+        self.faults.heal()
+        self.healed_at = self._loop.now
+        liveness = Liveness(self.plan, self.records, api=self._api(), operators=self.operators, clock=self.clock)
+        await liveness.wait_for_people(self._tasks)
+        await self.faults.evict()
+        await liveness.wait_for_deliveries()
+        self.supervisor.finish()
+        await node
+        for task in self._tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
+                raise outcome
+        for client in self._clients:
+            client.close()
+
+    # -- who lives in it ------------------------------------------------------------------------
+
+    def _population(self) -> Iterable[Coroutine[Any, Any, None]]:
+        plan = self.plan
+        yield self._create_endpoints([e.number for e in plan.endpoints if e.born_at == 0])
+        for endpoint in plan.endpoints:
+            if endpoint.born_at:
+                yield self._at(endpoint.born_at, self.operators.create(endpoint.number))
+        for act in plan.acts:
+            yield self._at(act.at, self.operators.act(act))
+        for publisher in plan.publishers:
+            yield self._publisher(publisher).run()
+        if plan.flood:
+            yield self._flood()
+
+    async def _create_endpoints(self, numbers: list[int]) -> None:
+        for number in numbers:
+            await self.operators.create(number)
+
+    async def _flood(self) -> None:
+        """Let more work wait for one endpoint than a window holds, then let it go."""
+        plan = self.plan
+        await asyncio.sleep(plan.seconds / 4)
+        endpoint = plan.endpoints[min(1, len(plan.endpoints) - 1)]
+        record = next((r for r in self.records.endpoints if r.number == endpoint.number and r.id is not None), None)
+        if record is None:
+            return
+        await self.operators.hold(record)
+        publisher = self._publisher(plan.publishers[0])
+        await publisher.flood(endpoint.tenant, type_for(endpoint.events), plan.flood, _FLOOD_BATCH)
+        self.records.counts["flood"] += 1
+        if plan.burst:
+            self.offload.pace = SLOW_SYNC
+            now = self._loop.now
+            self.records.troubles.append(Trouble("disk", now, now + SLOW_SECONDS, "slow in the burst"))
+            self._loop.call_later(SLOW_SECONDS, self.faults.hurry)
+            await publisher.flood(NOBODY, "order.paid", plan.burst, _BURST_BATCH)
+            self.records.counts["burst"] += 1
+        await self.operators.resume(record)
+
+    async def _sample(self) -> None:
+        for number in count(1):
+            await asyncio.sleep(_SAMPLE_SECONDS)
+            if number % _SAMPLES_AN_INSPECTION == 0:
+                self.inspector.look()
+            text = self.supervisor.render_metrics()
+            if text is not None:
+                values = {}
+                for line in text.decode().splitlines():
+                    if line.startswith("posthouse_") and "{" not in line:
+                        name, _, value = line.partition(" ")
+                        values[name.removeprefix("posthouse_")] = float(value)
+                self.records.samples.append(Sample(self._loop.now, self.supervisor.number, values))
+
+    # -- helpers --------------------------------------------------------------------------------
+
+    def _api(self) -> ApiClient:
+        http = HttpClient(API_ADDRESS, API_PORT)
+        self._clients.append(http)
+        return ApiClient(http, self.records, lambda: self.supervisor.key)
+
+    def _publisher(self, plan: PublisherPlan) -> Publisher:
+        return Publisher(
+            plan, self.plan.seed, api=self._api(), records=self.records, nonces=self._nonces, ends_at=self.healed_at
+        )
+
+    def _start(self, coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
+        self._tasks += [asyncio.create_task(coroutine) for coroutine in coroutines]
+
+    async def _at(self, at: float, coroutine: Coroutine[Any, Any, None]) -> None:
+        try:
+            await asyncio.sleep(max(0.0, self.began + at - self._loop.now))
+            await coroutine
+        finally:
+            coroutine.close()
+
+    def _inspect(self, how: str) -> None:
+        if how == "power":
+            self.inspector.forget_owners()
+        self.inspector.look()
+
+    def _is_over(self) -> bool:
+        return self._loop.now > self.healed_at + 60
+
+    def _note_disk(self, *values: object) -> None:
+        self._trace.lines.append(f"{values[1]} {values[2]} {values[3]} {values[4]}")
+        self.faults.note_disk(*values)
