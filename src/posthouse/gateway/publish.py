@@ -155,9 +155,8 @@ class Publisher:
             ordering_key=item.ordering_key,
         )
         stale = occurred_at is not None and now - occurred_at > limits.FRESH_MS
-        return _Prepared(
-            event, Lane.BACKLOG if stale else Lane.LIVE, identities, _fingerprint(event) if identities else b""
-        )
+        fingerprint = _fingerprint(event, item.id) if identities else b""
+        return _Prepared(event, Lane.BACKLOG if stale else Lane.LIVE, identities, fingerprint)
 
     async def _accept(self, environment: Environment, prepared: Sequence[_Prepared]) -> tuple[Accepted, ...]:
         for _ in range(_REROUTES_MAX):
@@ -262,9 +261,10 @@ def _field(name: str, parse: Callable[[str], _T], text: str) -> _T:
         raise InvalidInput.at(name, "invalid", error.message) from error
 
 
-def _fingerprint(event: Event) -> bytes:
+def _fingerprint(event: Event, own_id: str | None) -> bytes:
+    """Of all that the publisher said: under one Idempotency-Key, an event with another id is another event."""
     digest = blake2b(digest_size=16)
-    for part in (event.type, event.tenant, str(event.occurred_at), event.ordering_key or ""):
+    for part in (event.type, event.tenant, str(event.occurred_at), event.ordering_key or "", own_id or ""):
         digest.update(part.encode())
         digest.update(b"\0")
     digest.update(event.data)

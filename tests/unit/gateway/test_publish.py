@@ -156,6 +156,14 @@ async def test_equal_events_without_an_id_are_two_events(publisher: Publisher, s
     assert one.identities == two.identities == ()
 
 
+async def test_under_one_key_an_event_with_another_id_is_another_event(publisher: Publisher, shelf: Shelf) -> None:
+    for own in ("a", "b", None):
+        body = {"type": "t", "data": 1} | ({} if own is None else {"id": own})
+        await publisher.publish(Environment.LIVE, json.dumps(body).encode(), "one key")
+    fingerprints = [request.events[0].fingerprint for request in shelf.requests]
+    assert len(set(fingerprints)) == 3
+
+
 async def test_each_item_of_a_keyed_batch_has_an_identity_of_its_own(publisher: Publisher, shelf: Shelf) -> None:
     body = json.dumps({"events": [{"type": "t", "data": n} for n in range(3)]}).encode()
     await publisher.publish_batch(Environment.LIVE, body, "k")
