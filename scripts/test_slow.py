@@ -8,14 +8,14 @@ import sys
 import steps
 
 #: Folders of tests that run together, how, and for how many seconds at most.
-TOGETHER = (("integration", "e2e"), ("simulation", "fuzz"))
+TOGETHER = (("integration", "e2e"), ("simulation",))
 ALONE = "rigs"
 SECONDS_MAX = 1_200
 RIG_SECONDS_MAX = 2_400
 
 #: Programs that prove something by themselves, and for how many seconds they may run.
 PROGRAMS = {
-    "seeds": (["python", "-m", "posthouse.testing.simulation", "--seeds", "100"], 900),
+    "seeds": (["python", "-m", "posthouse.testing.simulation", "--seeds", "500"], 900),
     "mutants": (["python", "scripts/mutants.py"], 1_200),
 }
 
@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     """Run everything, also after a failure; 0 if all passed."""
     good = True
     for names in TOGETHER:
-        command = ["pytest", "--durations=5", "-n", "2", *steps.folders(names), *arguments]
+        command = ["pytest", "--durations=5", "-n", "2", "--dist", "loadgroup", *steps.folders(names), *arguments]
         good &= steps.run(" and ".join(names), command, seconds_max=SECONDS_MAX)
     for name, (command, seconds_max) in PROGRAMS.items():
         good &= steps.run(name, command, seconds_max=seconds_max)

@@ -60,7 +60,6 @@ class _Worker:
         """The result of a seed, whatever becomes of the process."""
         if self._seeds == SEEDS_PER_PROCESS:
             self.close()
-            self._process.wait()
             self._process = self._start()
             self._seeds = 0
         self._seeds += 1
@@ -78,16 +77,15 @@ class _Worker:
             timer.cancel()
         if line:
             return msgspec.json.decode(line, type=Result)
-        self.close()
-        code = self._process.wait()
+        code = self.close()
         self._process = self._start()
         return Result(seed, "", [f"{_BROKEN}: the process ended with {code}"], "", {}, 0.0)
 
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.kill()
+    def close(self) -> int:
+        """End the process; its exit code."""
+        with self._process as process:
+            process.kill()
+        return process.returncode
 
     @staticmethod
     def _start() -> "subprocess.Popen[str]":

@@ -30,7 +30,7 @@ def check(evidence: Evidence) -> None:
             elif number not in sent:
                 sent[number] = request
             else:
-                _check_resend(evidence, pair, sent[number], request)
+                _check_second(evidence, pair, sent[number], request)
 
 
 def _attempt(
@@ -48,20 +48,27 @@ def _attempt(
 
 
 def _explain(evidence: Evidence, pair: Pair, request: Received) -> None:
+    if not _is_excused(evidence, request):
+        message = f"the {evidence.name_of(pair)} came in life {request.life}, and no attempt says so ({request.mood})"
+        evidence.records.find(LAW, message, request.at)
+
+
+def _is_excused(evidence: Evidence, request: Received) -> bool:
+    """Whether there is a cause for which a request may be missing in the books; it is counted."""
     cause = causes.rival(evidence, request) or causes.end_of_life(evidence, request)
     if cause is None and evidence.is_troubled(evidence.signed(request).low, request.at, "wire", host=request.host):
         cause = "and came late"
     if cause is not None:
         evidence.records.counts[f"unrecorded {cause}"] += 1
-        return
-    message = f"the {evidence.name_of(pair)} came in life {request.life}, and no attempt says so ({request.mood})"
-    evidence.records.find(LAW, message, request.at)
+    return cause is not None
 
 
-def _check_resend(evidence: Evidence, pair: Pair, first: Received, again: Received) -> None:
-    evidence.records.counts["resends"] += 1
+def _check_second(evidence: Evidence, pair: Pair, first: Received, again: Received) -> None:
+    """Judge two requests that fit one attempt: a resend, or one of them is of an attempt that is not in the books."""
     answered = first.status is not None or first.mood in _ANSWERING
-    if not answered or evidence.is_troubled(first.at - _ON_THE_WAY, again.at, "wire", host=first.host):
-        return
-    message = f"the {evidence.name_of(pair)} was sent twice in one attempt, after some of an answer ({first.mood})"
-    evidence.records.find(LAW, message, again.at)
+    troubled = evidence.is_troubled(first.at - _ON_THE_WAY, again.at, "wire", host=first.host)
+    if first.life == again.life and (troubled or not answered):
+        evidence.records.counts["resends"] += 1
+    elif not (_is_excused(evidence, again) or _is_excused(evidence, first)):
+        message = f"the {evidence.name_of(pair)} was sent twice in one attempt, after some of an answer ({first.mood})"
+        evidence.records.find(LAW, message, again.at)
