@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Iterator
 from http import HTTPStatus
 
 import pytest
@@ -13,6 +14,7 @@ from posthouse.core.limits import RESPONSE_KEPT_BYTES_MAX
 from posthouse.testing.simulation.loop import SimLoop, pass_time
 from posthouse.testing.simulation.machine import SimClock
 from posthouse.testing.simulation.network import SimNetwork
+from posthouse.testing.simulation.trace import Trace
 from posthouse.transport.client import AiohttpTransport
 from posthouse.transport.protocol import Exchange, Request
 
@@ -89,6 +91,22 @@ class Odd(asyncio.Protocol):
             await pass_time(0.01)
         if hangs_up:
             self.transport.close()
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[SimLoop]:
+    """With a network."""
+    loop = SimLoop(1, shuffle=0, trace=Trace())
+    SimNetwork(loop, random.Random(1), loop.trace)
+    yield loop
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def network(loop: SimLoop) -> SimNetwork:
+    """The network of the loop."""
+    assert isinstance(loop.network, SimNetwork)
+    return loop.network
 
 
 @pytest.fixture(scope="module")
