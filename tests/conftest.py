@@ -9,7 +9,16 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 #: Seconds that one test of a folder may take; folders that are not named have the project's default.
-BUDGETS = {"tidy": 30, "unit": 30, "property": 60, "conformance": 60, "integration": 300, "e2e": 300, "rigs": 1_800}
+BUDGETS = {
+    "tidy": 30,
+    "unit": 30,
+    "property": 60,
+    "conformance": 60,
+    "model": 60,
+    "integration": 300,
+    "e2e": 300,
+    "rigs": 1_800,
+}
 
 TESTS = Path(__file__).parent
 

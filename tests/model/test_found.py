@@ -1,0 +1,51 @@
+"""Histories that once broke a promise."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posthouse.testing.histories.receivers import HANG, Reply
+from posthouse.testing.histories.run import Run
+from posthouse.testing.histories.things import Item
+
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    made = Run(tmp_path)
+    yield made
+    made.look("live", "test")
+    made.close()
+
+
+def create(run: Run, event_type: str, reply: Reply | None = None, **fields: Any) -> None:
+    """An endpoint for one type of event."""
+    wanted = {"url": f"http://203.0.114.1/{event_type}", "events": [event_type], **fields}
+    run.world.replies[wanted["url"]] = reply
+    run.play(
+        lambda: run.ask("POST", "/v1/endpoints", by=0, body=wanted),
+        lambda model: model.create_endpoint("live", wanted, None),
+    )
+
+
+def event(run: Run, event_type: str, *, age: int | None = None) -> Item:
+    """An event of a type, which may have happened some time ago."""
+    return Item(event_type, b"1", occurred_at=None if age is None else run.clock.now_ms() - age)
+
+
+def publish(run: Run, *items: Item) -> None:
+    run.publish("live", items, None, batch=True)
+
+
+def test_a_busy_endpoint_in_the_ring_does_not_hide_one_that_is_free(run: Run) -> None:
+    """With room for one request left, the endpoint whose turn it was had none; nobody was asked behind it."""
+    create(run, "a", HANG)
+    create(run, "c", HANG)
+    create(run, "b", Reply())
+    publish(run, event(run, "c"), event(run, "c"), event(run, "a"))
+    publish(run, event(run, "a"), event(run, "a", age=DAY_MS))
+    publish(run, event(run, "b", age=DAY_MS))
+    assert [d.status for d in run.model.deliveries.values()] == ["waiting"] * 5 + ["delivered"]
