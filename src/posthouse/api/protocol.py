@@ -106,6 +106,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._has_host = False
         self._framing: bytes | None = None  #: the header that says where the body ends
+        self._cycle_before = self.cycle  #: of the request before the latest one
 
     # -- the connection -----------------------------------------------------------------------
 
@@ -206,6 +207,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise self._refused(MalformedRequest("HTTP/1.0 has no Transfer-Encoding."))
         if len(self.pipeline) >= limits.REQUESTS_PIPELINED_MAX:
             raise self._refused(Overloaded("Too many requests on this connection wait for their answer."))
+        self._cycle_before = self.cycle
         super().on_headers_complete()
         self.scope["extensions"] = {ANSWER_AT_ONCE: {"answer": partial(_answer, self.cycle, self._shared)}}
         self._phase = _BODY
@@ -287,12 +289,17 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer with ``error`` where that is still possible, and end the connection."""
         phase, self._phase = self._phase, _LINGER
         self._since = self._shared.now
+        if phase is _BODY and self.pipeline:  # the request waits for its turn, and will not get it
+            self.pipeline.popleft()
+            self.cycle = self._cycle_before
+            phase = _HEAD
         if phase is _BODY and self._is_busy():
-            if self.pipeline or self.cycle.response_started:
+            if self.cycle.response_started:
                 self.transport.close()
                 return
             # Nobody will read what the application still says about this request.
             self.cycle.disconnected = True
+            self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()
         elif self._is_busy():
             # An earlier request is being answered; a refusal in between would be taken for its answer.

@@ -326,6 +326,28 @@ async def test_trailers_are_dropped(connect: Connect) -> None:
     assert [(await peer.answer())[2]["bytes"] for _ in range(2)] == [1, 0]
 
 
+async def test_what_came_before_a_broken_request_is_answered(connect: Connect, echo: Echo) -> None:
+    """Whoever sent it could not know otherwise what became of it. The broken one never gets in."""
+    peer = await connect()
+    broken = b"POST /b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n"
+    await peer.say(GET.replace(b"/a", b"/wait") + GET + broken)
+    await echo.waiting.wait()
+    echo.go.set()
+    answers = [await peer.answer() for _ in range(2)]
+    assert [(status, body["path"]) for status, _, body in answers] == [(200, "/wait"), (200, "/a")]
+    assert await peer.ended()
+    assert echo.asked == ["/wait", "/a"]
+
+
+async def test_a_broken_body_is_not_asked_for(connect: Connect, echo: Echo) -> None:
+    """Behind the refusal there is no word more, not even the one to go on."""
+    peer = await connect()
+    head = b"POST /b HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await peer.say(head + b"no size\r\n")
+    await peer.refused(400, "malformed_request")
+    await echo.disconnected.wait()
+
+
 async def test_too_many_requests_in_a_row_end_the_connection(connect: Connect, echo: Echo) -> None:
     """Those that were taken are answered; nothing is answered in the wrong place."""
     peer = await connect()

@@ -110,7 +110,7 @@ SWAPS = [
     (b"Transfer-Encoding", b"X-Transfer-Encoding"),
     (b"0\r\n", b"-0\r\n"),
     (b"0\r\n", b"0x0\r\n"),
-    (b"0\r\n", b"00000000000000000000\r\n"),
+    (b"0\r\n", b"000\r\n"),
     (b"0\r\n", b" 0\r\n"),
     (b"0\r\n", b"\r\n"),
     (b"X-T: 1", b"Content-Length: 1"),
@@ -151,35 +151,43 @@ def torn(raw: bytes, places: list[int]) -> list[bytes]:
 tears = st.lists(st.integers(0, 10_000), max_size=8)
 
 
-#: Our parser takes several spaces behind the method for one, as RFC 9112, section 3, allows; h11 does not.
-GAP = re.compile(rb"\b(GET|POST|DELETE)  +(?=\S+ HTTP/1\.1\r\n)")
+#: Before a request our parser passes over empty lines, and takes several spaces behind the method for one, as
+#: RFC 9112 (2.2 and 3) allows; h11 does not.
+LEAD = re.compile(rb"[\r\n]*([A-Za-z]+ )? *")
 
 
 def read_by_h11(raw: bytes) -> list[Seen]:
     """The requests that h11 reads before it gives up or wants more."""
-    raw = GAP.sub(rb"\1 ", raw)
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=10 * REQUEST_HEADER_BYTES_MAX)
-    connection.receive_data(raw)
     seen: list[Seen] = []
+    while True:
+        raw = LEAD.sub(rb"\1", raw, count=1)
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=10 * REQUEST_HEADER_BYTES_MAX)
+        connection.receive_data(raw)
+        request = read_one(connection)
+        if request is None:
+            return seen
+        seen.append(request)
+        raw, _ = connection.trailing_data
+
+
+def read_one(connection: h11.Connection) -> Seen | None:
+    """The first request on a connection, if it is whole and clear."""
     request: h11.Request | None = None
     body = b""
     try:
         while True:
             event = connection.next_event()
             if isinstance(event, h11.Request):
-                request, body = event, b""
+                request = event
             elif isinstance(event, h11.Data):
                 body += bytes(event.data)
             elif isinstance(event, h11.EndOfMessage) and request is not None:
                 headers = tuple((bytes(n), bytes(v)) for n, v in request.headers if bytes(n) not in FRAMING)
-                seen.append(Seen(request.method, request.target, headers, body))
-                connection.send(h11.Response(status_code=200, headers=[(b"content-length", b"0")]))
-                connection.send(h11.EndOfMessage())
-                connection.start_next_cycle()
+                return Seen(request.method, request.target, headers, body)
             else:
-                return seen
+                return None
     except h11.ProtocolError:
-        return seen
+        return None
 
 
 @dataclass
@@ -233,11 +241,13 @@ def app(loop: StillLoop) -> App:
     return made
 
 
+#: The start of an absolute target.
+AUTHORITY = re.compile(rb"^[a-z]+://[^/]*", re.IGNORECASE)
+
+
 def same(ours: Seen, theirs: Seen) -> bool:
     """Whether two readers read the same; ours takes the path out of an absolute target."""
-    target = theirs.target.split(b"#")[0]
-    if target.startswith(b"http://"):
-        target = b"/" + target.removeprefix(b"http://").partition(b"/")[2]
+    target = AUTHORITY.sub(b"", theirs.target.split(b"#")[0])
     return ours._replace(target=b"") == theirs._replace(target=b"") and ours.target.rstrip(b"?") == target.rstrip(b"?")
 
 
