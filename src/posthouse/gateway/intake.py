@@ -51,7 +51,7 @@ class IntakeBatcher:
         self._reach = reach
         self._loop = asyncio.get_running_loop()
         self._pending: deque[_Waiting] = deque()
-        self._flush_due = False
+        self._next_flush: asyncio.Handle | None = None
         self._flushes: set[asyncio.Task[None]] = set()
         self._closed = False
         #: Events handed in whose commit is not known yet.
@@ -68,19 +68,18 @@ class IntakeBatcher:
         events = len(request.events)
         self._pending.append(_Waiting(request, future, loop.time() + (PACE_MS_MAX + PACE_EVENT_MS * events) / 1000))
         self.waiting += events
-        if not self._flush_due:
-            self._flush_due = True
-            loop.call_soon(self._flush)
+        if self._next_flush is None:
+            self._next_flush = loop.call_soon(self._flush)
         return await future
 
     async def close(self) -> None:
         """Take nothing more; return when all that was taken is answered."""
         self._closed = True
-        while self._flush_due or self._flushes:
-            if self._flushes:
-                await asyncio.wait(self._flushes)
-            else:
-                await asyncio.sleep(0)
+        if self._next_flush is not None:
+            self._next_flush.cancel()
+            self._flush()
+        if self._flushes:
+            await asyncio.wait(self._flushes)
 
     def _flush(self) -> None:
         """Send on what there is room for, what was held long enough, and at the end everything."""
@@ -94,9 +93,7 @@ class IntakeBatcher:
                 break
             room -= len(first.request.events)
             batch.append(self._pending.popleft())
-        self._flush_due = bool(self._pending)
-        if self._flush_due:
-            loop.call_later(PACE_STEP_MS / 1000, self._flush)
+        self._next_flush = loop.call_later(PACE_STEP_MS / 1000, self._flush) if self._pending else None
         if batch:
             task = loop.create_task(self._accept(batch))
             self._flushes.add(task)
