@@ -181,6 +181,7 @@ class Reign:
     at: float
     life: int
     until: float | None = None
+    lease_until: int | None = None  #: Unix ms; whoever finds the lease over by the wall clock may take the slots
     lease_over_at: float = 0.0  #: when the node's lease was surely over, by true time and by the node's own reckoning
     before: frozenset[tuple[int, int, int]] = frozenset()  #: attempts of its endpoints: event, endpoint, number
     after: frozenset[tuple[int, int, int]] | None = None

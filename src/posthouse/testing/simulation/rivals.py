@@ -45,7 +45,7 @@ class Rival:
             wanted = wanted[: max(1, count * len(wanted) // SLOTS)]
             slots = frozenset(wanted) | frozenset(self._chance.sample(range(SLOTS), count))
             connection.execute(_TAKE, (NAME, lease_until, json.dumps(sorted(slots))))
-            reign = Reign(slots, at, life, before=_attempts(connection, slots))
+            reign = Reign(slots, at, life, lease_until=lease_until, before=_attempts(connection, slots))
             connection.execute("COMMIT")
         except apsw.BusyError:
             return None

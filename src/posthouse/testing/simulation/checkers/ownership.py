@@ -9,6 +9,7 @@ from posthouse.testing.simulation.records import Reign
 LAW = "I5 single owner"
 
 _CLOSE: Final = 0.05  #: seconds by which times may be unsure
+_AGES_MS: Final = 1 << 50  #: longer than any history
 
 
 def check(evidence: Evidence) -> None:
@@ -47,7 +48,7 @@ def _check_late_rows(evidence: Evidence, reign: Reign) -> None:
 
 def _check_requests(evidence: Evidence, reign: Reign) -> None:
     """Once its lease was surely over, the node sent nothing for those slots until the rival had left."""
-    until = reign.until or FOREVER
+    until = min(reign.until or FOREVER, _expired_at(evidence, reign))
     for request in evidence.records.received:
         key = evidence.key_of.get(request.endpoint)
         if key is None or slot_of(key) not in reign.slots or request.life != reign.life:
@@ -57,3 +58,11 @@ def _check_requests(evidence: Evidence, reign: Reign) -> None:
             continue
         message = f"{request.event_id} was sent to endpoint {request.endpoint}, which a rival owned"
         evidence.records.find(LAW, message, request.at)
+
+
+def _expired_at(evidence: Evidence, reign: Reign) -> float:
+    """When the rival's lease was first over by the wall clock, which a step can bring about early."""
+    if reign.lease_until is None:
+        return FOREVER
+    over = evidence.clock.times_of(reign.lease_until, _AGES_MS)
+    return min((max(low, reign.at) for low, high in over if high >= reign.at), default=FOREVER)

@@ -36,7 +36,7 @@ def check(evidence: Evidence) -> None:
 def _attempt(
     evidence: Evidence, request: Received, attempts: Sequence[AttemptRow], sent: dict[int, Received]
 ) -> int | None:
-    """The number of the attempt that a request belongs to: one that has none yet, if there is a choice."""
+    """The number of the attempt that a request belongs to: the first that has none yet, or the latest of all."""
     found = []
     for attempt in attempts:
         if attempt.started_at // 1_000 != request.stamp:
@@ -44,7 +44,7 @@ def _attempt(
         begun = evidence.wall_span(attempt.started_at, 1, until=evidence.ended_at)
         if begun is not None and begun.low <= request.at <= begun.high + attempt.total_us / 1e6 + _ON_THE_WAY:
             found.append(attempt.number)
-    return min(found, key=lambda number: (number in sent, number), default=None)
+    return min((number for number in found if number not in sent), default=max(found, default=None))
 
 
 def _explain(evidence: Evidence, pair: Pair, request: Received) -> None:
