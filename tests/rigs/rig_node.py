@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from posthouse.drills.ground import Books
 from posthouse.sdk.client import Client
 
 SERVE = ("-m", "posthouse", "serve")
@@ -20,22 +21,6 @@ START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 40.0
 POLL_SECONDS = 0.01
 _TICKS = os.sysconf("SC_CLK_TCK")
-
-
-class Books(msgspec.Struct, frozen=True):
-    """What ``GET /v1/audit`` counts."""
-
-    owed: int
-    delivered: int
-    waiting: int
-    retrying: int
-    exhausted: int
-    imbalance: int
-
-    @property
-    def open(self) -> int:
-        """Deliveries that are not settled."""
-        return self.waiting + self.retrying
 
 
 class RigNode:

@@ -76,18 +76,9 @@ QUIET = Plan(
     in_flight_per_endpoint=8,
     commit_interval_ms=4,
     drain_seconds=5.0,
-    flood=0,
-    burst=0,
     hosts=(host(0), host(1)),
     endpoints=(endpoint(0), endpoint(1)),
     publishers=(publisher(),),
-    acts=(),
-    wire_faults=(),
-    disk_faults=(),
-    crashes=(),
-    freezes=(),
-    steps=(),
-    stops=(),
 )
 
 

@@ -24,8 +24,6 @@ CALM = Plan(
     in_flight_per_endpoint=2,
     commit_interval_ms=4,
     drain_seconds=5.0,
-    flood=0,
-    burst=0,
     hosts=tuple(HostPlan(i, f"r{i}.example", f"203.0.114.{i + 1}", (), dead=False) for i in range(3)),
     endpoints=tuple(
         EndpointPlan(
@@ -57,12 +55,6 @@ CALM = Plan(
         ),
     ),
     acts=(Act(20.0, Verb.AUDIT, 0),),
-    wire_faults=(),
-    disk_faults=(),
-    crashes=(),
-    freezes=(),
-    steps=(),
-    stops=(),
 )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from posthouse.gateway.books import Balance, Books
 from posthouse.gateway.endpoint_input import EndpointSpec
 from posthouse.node import Node, Ports
 from posthouse.store.open import open_store
-from posthouse.store.protocol import Accepted, DeliveryRecord
+from posthouse.store.protocol import Accepted, DeliveryRecord, Settled, Settlement
 from posthouse.system import SystemEntropy
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.scripted_transport import ScriptedTransport
@@ -73,6 +73,18 @@ class House:
     async def settled(self, count: int) -> None:
         """Wait until ``count`` outcomes in all are durable."""
         await self.until(lambda: sum(self.node.metrics.deliveries_settled.values()) >= count)
+
+    def hold_outcomes(self) -> asyncio.Event:
+        """Let no outcome be written until the event is set."""
+        store = self.ports.store.work
+        settle, written = store.settle, asyncio.Event()
+
+        async def held(settlements: Sequence[Settlement]) -> Settled:
+            await written.wait()
+            return await settle(settlements)
+
+        store.settle = held  # type: ignore[method-assign]  # this store is the test's own
+        return written
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the loop turn until ``condition`` holds; the test's own time limit is the bound."""

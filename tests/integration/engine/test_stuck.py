@@ -11,7 +11,7 @@ from posthouse.core.delivery import State
 from posthouse.core.ids import ENDPOINT, delivery_id, make_id
 from posthouse.core.model import Endpoint, Environment, Lane
 from posthouse.engine import engine as engine_module
-from posthouse.store.protocol import Accepted, Settled, Settlement, Work
+from posthouse.store.protocol import Accepted, Work
 from posthouse.testing.house import House
 from posthouse.testing.scripted_transport import answer, broken
 from posthouse.transport.protocol import Exchange, Failure, Request
@@ -464,21 +464,14 @@ async def test_a_node_that_is_full_has_no_stuck_queues(house: House, monkeypatch
     await house.settled(len(endpoints))
 
 
-async def test_outcomes_that_wait_for_their_commit_are_not_stuck(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = house.ports.store.work
-    settle, gate = store.settle, asyncio.Event()
-
-    async def slow(settlements: Sequence[Settlement]) -> Settled:
-        await gate.wait()
-        return await settle(settlements)
-
-    monkeypatch.setattr(store, "settle", slow)
+async def test_outcomes_that_wait_for_their_commit_are_not_stuck(house: House) -> None:
+    written = house.hold_outcomes()
     await house.endpoint()
     await house.publish()
     await house.transport.sent(1)
     await sweep(house, times=5)
     assert number(house, "stuck_queues") == 0
-    gate.set()
+    written.set()
     await house.settled(1)
     assert len(house.transport.requests) == 1
 
@@ -487,14 +480,7 @@ async def test_back_pressure_of_the_settler_makes_nothing_stuck(house: House, mo
     await house.endpoint("one", url="http://203.0.114.1/1")
     await house.endpoint("two", url="http://203.0.114.1/2")
     monkeypatch.setattr(engine_module, "UNSETTLED_MAX", 1)
-    store = house.ports.store.work
-    settle, gate = store.settle, asyncio.Event()
-
-    async def slow(settlements: Sequence[Settlement]) -> Settled:
-        await gate.wait()
-        return await settle(settlements)
-
-    monkeypatch.setattr(store, "settle", slow)
+    written = house.hold_outcomes()
     await house.publish("one")
     await house.transport.sent(1)
     await turns(house)
@@ -502,7 +488,7 @@ async def test_back_pressure_of_the_settler_makes_nothing_stuck(house: House, mo
     await sweep(house, times=5)
     assert len(house.transport.requests) == 1
     assert number(house, "stuck_queues") == 0
-    gate.set()
+    written.set()
     await house.settled(2)
 
 

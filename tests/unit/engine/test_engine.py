@@ -11,7 +11,7 @@ from posthouse.core.ids import ENDPOINT, make_id
 from posthouse.core.limits import LEASE_MS, STUCK_MS
 from posthouse.core.model import Environment, Lane
 from posthouse.engine import engine as engine_module
-from posthouse.store.protocol import Settled, Settlement, Work
+from posthouse.store.protocol import Work
 from posthouse.testing.house import House
 from posthouse.testing.scripted_transport import answer, broken
 from posthouse.transport.protocol import Exchange, Failure, Request
@@ -147,36 +147,20 @@ async def test_nothing_more_is_sent_while_too_many_outcomes_wait_for_their_commi
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine_module, "UNSETTLED_MAX", 3)
-    store = house.ports.store.work
-    settle, gate = store.settle, asyncio.Event()
-
-    async def slow(settlements: Sequence[Settlement]) -> Settled:
-        await gate.wait()
-        return await settle(settlements)
-
-    monkeypatch.setattr(store, "settle", slow)
+    written = house.hold_outcomes()
     await house.endpoint()
     for _ in range(10):
         await house.publish()
     await turns()
     assert len(house.transport.requests) == 3
-    gate.set()
+    written.set()
     await house.settled(10)
     assert len(house.transport.requests) == 10
 
 
-async def test_a_delivery_stays_in_hand_until_its_outcome_is_durable(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_delivery_stays_in_hand_until_its_outcome_is_durable(house: House) -> None:
     """Whoever looks into the store meanwhile finds it open there, and must not send it again."""
-    store = house.ports.store.work
-    settle, gate = store.settle, asyncio.Event()
-
-    async def slow(settlements: Sequence[Settlement]) -> Settled:
-        await gate.wait()
-        return await settle(settlements)
-
-    monkeypatch.setattr(store, "settle", slow)
+    written = house.hold_outcomes()
     endpoint = await house.endpoint()
     await house.publish()
     await house.transport.sent(1)
@@ -184,7 +168,7 @@ async def test_a_delivery_stays_in_hand_until_its_outcome_is_durable(
     for _ in range(3):
         house.node.engine.due(endpoint.key, Lane.LIVE)
         await turns()
-    gate.set()
+    written.set()
     await house.settled(1)
     await turns()
     assert len(house.transport.requests) == 1

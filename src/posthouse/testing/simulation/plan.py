@@ -246,18 +246,18 @@ class Plan:
     in_flight_per_endpoint: int
     commit_interval_ms: int
     drain_seconds: float
-    flood: int  #: events that are published at once while an endpoint is held, or 0
-    burst: int  #: events that nobody wants, published at once, or 0
     hosts: tuple[HostPlan, ...]
     endpoints: tuple[EndpointPlan, ...]
     publishers: tuple[PublisherPlan, ...]
-    acts: tuple[Act, ...]
-    wire_faults: tuple[WireFault, ...]
-    disk_faults: tuple[DiskFault, ...]
-    crashes: tuple[CrashPlan, ...]
-    freezes: tuple[FreezePlan, ...]
-    steps: tuple[StepPlan, ...]
-    stops: tuple[StopPlan, ...]
+    flood: int = 0  #: events that are published at once while an endpoint is held
+    burst: int = 0  #: events that nobody wants, published at once
+    acts: tuple[Act, ...] = ()
+    wire_faults: tuple[WireFault, ...] = ()
+    disk_faults: tuple[DiskFault, ...] = ()
+    crashes: tuple[CrashPlan, ...] = ()
+    freezes: tuple[FreezePlan, ...] = ()
+    steps: tuple[StepPlan, ...] = ()
+    stops: tuple[StopPlan, ...] = ()
 
     def describe(self) -> str:
         """All of it, a line an item."""
