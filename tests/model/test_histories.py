@@ -35,7 +35,7 @@ SECRETS = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=", "whsec_" + "QUJ
 DAY_MS = 86_400_000
 FIXED = settings.get_current_profile_name() == "fixed"
 #: Hypothesis makes variations of what it has seen once it has seen ten histories; the fixed ones are all new.
-RUNS, EXAMPLES, STEPS = (4, 9, 50) if FIXED else (20, 500, 80)
+RUNS, EXAMPLES, STEPS = (3, 9, 50) if FIXED else (20, 500, 80)
 LIFE_STEPS = 6
 MEMORY = Path("/dev/shm")  # noqa: S108 - where fsync costs nothing; what it is good for is proven elsewhere
 
