@@ -74,16 +74,14 @@ class SimLoop(LifeLoop):
             Deadlock: ``main`` waits for something that cannot come.
             StepsExceeded: ``main`` takes too long.
         """
-        collects, freezes = gc.isenabled(), not gc.get_freeze_count()
+        collects = gc.isenabled()
         gc.disable()
-        if freezes:
-            gc.freeze()  # what was there before is none of this history's garbage
+        gc.freeze()  # what was there before is none of this history's garbage
         try:
             return self.run_until_complete(main)
         finally:
             gc.collect()
-            if freezes:
-                gc.unfreeze()
+            gc.unfreeze()
             if collects:
                 gc.enable()
 
