@@ -15,7 +15,7 @@ RIG_SECONDS_MAX = 2_400
 
 #: Programs that prove something by themselves, and for how many seconds they may run.
 PROGRAMS = {
-    "seeds": (["python", "-m", "posthouse.testing.simulation", "--seeds", "500"], 900),
+    "seeds": (["python", "-m", "posthouse.testing.simulation", "--seeds", "300"], 900),
     "mutants": (["python", "scripts/mutants.py"], 1_200),
 }
 

@@ -52,7 +52,7 @@ class Config(BaseModel):
     in_flight_max: int = Field(
         default=limits.IN_FLIGHT_PER_NODE,
         ge=1,
-        le=16_384,
+        le=limits.IN_FLIGHT_MAX,
         description="Requests that the node has on their way at once, at most.",
     )
     in_flight_per_endpoint: int = Field(
@@ -60,6 +60,18 @@ class Config(BaseModel):
         ge=1,
         le=limits.WINDOW_ITEMS_MAX,
         description="Requests on their way to one endpoint at once, at most.",
+    )
+    in_flight_per_tenant: int = Field(
+        default=0,
+        ge=0,
+        le=limits.IN_FLIGHT_MAX,
+        description="Requests on their way to all endpoints of one tenant at once, at most; 0: no cap of its own.",
+    )
+    fresh_seconds: int = Field(
+        default=limits.FRESH_SECONDS_DEFAULT,
+        ge=1,
+        le=limits.FRESH_SECONDS_MAX,
+        description="Seconds after which an event is no longer fresh: an older one starts in the backlog lane.",
     )
     drain_seconds: float = Field(
         default=30.0,

@@ -65,6 +65,7 @@ class Node:
             disable=lambda endpoint, reason: self.gateway.endpoints.disable(endpoint.key, reason),
             in_flight_max=config.in_flight_max,
             in_flight_per_endpoint=config.in_flight_per_endpoint,
+            in_flight_per_tenant=config.in_flight_per_tenant,
             reach=ports.reach,
         )
         self.gateway = Gateway(
@@ -78,6 +79,7 @@ class Node:
             policy=ports.policy,
             resolve=ports.resolve,
             room=lambda: self.engine.board.room,
+            fresh_seconds=config.fresh_seconds,
             reach=ports.reach,
         )
         self._store_bytes = self._wal_bytes = 0
@@ -123,6 +125,7 @@ class Node:
         """Finish what an earlier life left half done, then keep the gauges of the store up to date."""
         try:
             await self.gateway.endpoints.finish_deletions()
+            await self.gateway.endpoints.finish_reorders()
             while True:
                 stats = await self._ports.store.admin.stats()
                 self._store_bytes, self._wal_bytes = stats.bytes_used, stats.bytes_wal

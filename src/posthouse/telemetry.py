@@ -73,6 +73,10 @@ COUNTERS: Final = (
     Counter(
         "deliveries_swept", "posthouse_deliveries_swept", "Due deliveries that only the sweep found: a hint was lost."
     ),
+    Counter("breakers_opened", "posthouse_breakers_opened", "Times that the breaker of an endpoint opened."),
+    Counter("probes", "posthouse_endpoint_probes", "Requests that looked whether an endpoint is up again."),
+    Counter("jobs_ended", "posthouse_jobs_ended", "Bulk jobs that ended, by the state they led to.", "state"),
+    Counter("job_deliveries", "posthouse_job_deliveries", "Deliveries that bulk jobs changed, by kind.", "kind"),
     Counter("commits", "posthouse_store_commits", "Transactions that the store made durable."),
     Counter("commit_rows", "posthouse_store_commit_rows", "Rows that those transactions wrote."),
 )
@@ -104,9 +108,13 @@ GAUGES: Final = (
     Gauge("windows", "Queues (endpoint and lane) that hold work in memory."),
     Gauge("window_items", "Deliveries that are buffered in memory."),
     Gauge("window_bytes", "Bytes of event data that are buffered in memory."),
+    Gauge("jobs_running", "Bulk jobs that count or work, or wait for their rate."),
+    Gauge("jobs_paused", "Bulk jobs that an operator holds."),
     Gauge("store_bytes", "Bytes of the store's main file."),
     Gauge("store_wal_bytes", "Bytes of the store's write-ahead log."),
     Gauge("slots_owned", "Hash slots of endpoints that this node owns."),
+    Gauge("endpoints_down", "Endpoints whose breaker is open: their deliveries wait for a probe to go well."),
+    Gauge("endpoints_recovering", "Endpoints that answer again and get what waited, with a ramp."),
     Gauge("stuck_queues", "Queues whose first delivery is due for more than 10 s although nothing holds it."),
     Gauge("stuck_seconds", "For how long the oldest of them has not moved."),
     Gauge("survey_age_seconds", "Since the store last said which queues have work; it is asked every few seconds."),
@@ -141,6 +149,10 @@ class Metrics:
         self.fenced = 0
         self.superseded = 0
         self.deliveries_swept = 0
+        self.breakers_opened = 0
+        self.probes = 0
+        self.jobs_ended: dict[str, int] = defaultdict(int)
+        self.job_deliveries: dict[str, int] = defaultdict(int)
         self.commits = 0
         self.commit_rows = 0
         self.accept_to_first_attempt_ms = Histogram(TIMERS[0].bounds_ms)
@@ -227,8 +239,19 @@ class Log(Enum):
     SLOTS_ACQUIRED = "info", "This node owns `count` more slots of endpoints."
     SLOTS_LOST = "warning", "Another node took `count` slots, or their lease ran out."
     LEASE_RENEWAL_FAILED = "warning", "The leases could not be prolonged; tried again before they run out."
-    ENDPOINT_DISABLED = "warning", "The endpoint's deliveries are held: it answered 410 Gone, or it is unusable."
+    ENDPOINT_DISABLED = (
+        "warning",
+        "The endpoint's deliveries are held: it answered 410 Gone, failed for too long, or is unusable.",
+    )
     ENDPOINT_UNUSABLE = "warning", "What is stored of the endpoint cannot be used, as `detail` says; it gets disabled."
+    ENDPOINT_DOWN = (
+        "warning",
+        "The endpoint fails; its deliveries wait, and one probe at a time looks whether it is up.",
+    )
+    ENDPOINT_ANSWERS = "info", "An endpoint that was down answers again; what waited is sent, with a ramp."
+    ENDPOINT_RECOVERED = "info", "Nothing waits any more of what an endpoint missed while it was down."
+    ENDPOINT_FAILING = "warning", "The endpoint has failed for a long time; unless it answers, it is disabled then."
+    HEALTH_UNWRITTEN = "warning", "What is known of endpoints that fail could not be stored; tried again."
     DELIVERY_FAULT = "error", "The node itself failed at a delivery: `count` times since this was last logged."
     QUEUE_UNREADABLE = "error", "Queues cannot be read, `count` more than was logged before; tried every second."
     QUEUE_STUCK = "warning", "The queue's first delivery is due, nothing holds it, and it has not moved for `seconds`."
@@ -236,6 +259,8 @@ class Log(Enum):
     CLOCK_STEPPED = "warning", "The wall clock was stepped by `by_ms` milliseconds against the monotonic one."
     DELIVERIES_RETIMED = "info", "A clock ahead of this one had set due times; `count` of them were set anew."
     SETTLE_FAILED = "error", "Outcomes could not be made durable; their deliveries will be attempted again."
+    JOB_ENDED = "info", "A bulk job ended as `state` says; it changed `done` deliveries and skipped `skipped`."
+    JOB_FAILED = "error", "A bulk job met a fault and stands where it was; others go on."
     LOOP_FAILED = "error", "A loop of the node met a fault of the program; it goes on where it can."
     REQUEST_FAILED = "error", "An API request met a fault of the program and was answered with 500."
     UNDELIVERED_AT_STOP = "warning", "`count` requests had no answer when the drain ended; they will be sent again."

@@ -37,6 +37,8 @@ FIXED = settings.get_current_profile_name() == "fixed"
 #: Hypothesis makes variations of what it has seen once it has seen ten histories; the fixed ones are all new.
 RUNS, EXAMPLES, STEPS = (3, 9, 50) if FIXED else (20, 500, 80)
 LIFE_STEPS = 6
+#: How endpoints that are not well are shown.
+CONDITIONS = ("failing", "down", "recovering")
 MEMORY = Path("/dev/shm")  # noqa: S108 - where fsync costs nothing; what it is good for is proven elsewhere
 
 environments = st.sampled_from(["live"] * 5 + ["test"])
@@ -306,6 +308,25 @@ class Histories(RuleBasedStateMachine):
 
     # -- receivers and time -----------------------------------------------------------------------
 
+    @seldom("down", 15)
+    @rule(order=endpoints, ms=times, stays=strangers)
+    def go_down(self, order: int, ms: int, stays: bool) -> None:
+        """A receiver is down for some time, and comes back; or it does not for now."""
+        self.latest["down"] = self.steps
+        endpoint = self.run.model.endpoints[order]
+        environment, path = endpoint.environment, f"/v1/endpoints/{endpoint.id}/test"
+        self.run.world.replies[endpoint.url] = Reply(None, failure=Failure.REFUSED)
+        for _ in range(5):
+            self.run.play(
+                lambda: self.run.ask("POST", path, by=ENVIRONMENTS.index(environment)),
+                lambda model: model.send_test(environment, model.endpoints[order], None),
+            )
+        self.run.pass_time(ms)
+        if not stays:
+            self.run.world.replies[endpoint.url] = Reply()
+            for _ in range(3):
+                self.run.pass_time(33_000)
+
     @rule(
         order=endpoints,
         what=st.sampled_from(["replies", "lets go", "time", "until due", "until due"]),
@@ -468,7 +489,7 @@ class Histories(RuleBasedStateMachine):
         try:
             if sys.exc_info()[0] is None:
                 self.run.look(*ENVIRONMENTS)
-            self.visited.update(self.run.ends, (d.status for d in self.run.model.deliveries.values()))
+            self.visited.update(self.run.ends, self.run.seen, (d.status for d in self.run.model.deliveries.values()))
         finally:
             self.run.close()
             self.directory.cleanup()
@@ -497,4 +518,4 @@ def test_a_node_keeps_its_promises(number: int) -> None:
 
     machine = seed(number)(Numbered) if FIXED else Numbered
     run_state_machine_as_test(machine, settings=settings(max_examples=EXAMPLES, stateful_step_count=STEPS))
-    assert Numbered.visited >= {*STATUSES, "stopped", "killed", "died at a boundary"}
+    assert Numbered.visited >= {*STATUSES, *CONDITIONS, "stopped", "killed", "died at a boundary"}

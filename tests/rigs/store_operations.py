@@ -87,6 +87,7 @@ class Settle:
             if i in self.fenced:
                 continue
             o, a = s.obligation, s.attempt
+            assert a is not None
             rows["attempts"][o.event_key, o.endpoint_key, a.number] = (
                 a.started_at,
                 a.outcome,

@@ -23,6 +23,8 @@ TABLES: Final = {
     "tenants": ("environment, id", "name, created_at"),
     "api_keys": ("key", "hash, name"),
     "remembered": ("environment, key", "fingerprint, ref"),
+    "health": ("endpoint_key", "failing_since, opened_at, probes, warned, usual_rate"),
+    "jobs": ("key", "environment, kind, state, total, counted, done, skipped, cursor_event, cursor_endpoint, trail"),
     "slots": ("slot", "owner, epoch, lease_until"),
     "probe": ("one", "at"),
 }

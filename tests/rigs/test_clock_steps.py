@@ -115,10 +115,8 @@ async def test_a_step_of_the_wall_clock_under_load(tmp_path: Path, by_ms: int) -
             await asyncio.to_thread(node.start)
             for receiver in (steady, failing):
                 await asyncio.to_thread(add_endpoint, node, receiver.url, f"custom:{','.join(['5s'] * 9)}")
-            publisher = Publisher(
-                node.url, node.api_key, tenant="default", events=outgoing(["rig.a"], seed=7), rate=RATE
-            )
-            publishing = asyncio.create_task(publisher.run())
+            publisher = Publisher(node.url, node.api_key, tenant="default")
+            publishing = asyncio.create_task(publisher.run(outgoing(["rig.a"], seed=7), rate=RATE))
             await pass_time(LOAD_SECONDS)
             clock.write_text(str(by_ms), "utf-8")
             node.process.send_signal(signal.SIGUSR1)

@@ -15,9 +15,10 @@ import pytest
 from rig_node import RigNode, rig_node
 
 from posthouse.core.failpoints import Failpoint
-from posthouse.core.limits import IN_FLIGHT_PER_ENDPOINT, LEASE_MS, LEASE_RENEW_MS
+from posthouse.core.limits import LEASE_MS, LEASE_RENEW_MS
 from posthouse.drills.events import outgoing
 from posthouse.drills.publisher import Publisher
+from posthouse.engine.windows import UNPROVEN_MAX
 from posthouse.testing.receiver import Answer, Received, Receiver
 
 pytestmark = pytest.mark.rig
@@ -97,11 +98,9 @@ async def test_a_node_that_stood_still_takes_its_slots_anew_before_it_sends(tmp_
             await asyncio.to_thread(node.start)
             for receiver in (prompt, slow):
                 await asyncio.to_thread(node.add_endpoint, receiver.url, ["*"])
-            publisher = Publisher(
-                node.url, node.api_key, tenant="default", events=outgoing(["rig.a"], seed=7), rate=RATE
-            )
-            publishing = asyncio.create_task(publisher.run())
-            await slow.received(IN_FLIGHT_PER_ENDPOINT)
+            publisher = Publisher(node.url, node.api_key, tenant="default")
+            publishing = asyncio.create_task(publisher.run(outgoing(["rig.a"], seed=7), rate=RATE))
+            await slow.received(UNPROVEN_MAX)
             await pass_time(LOAD_SECONDS)
 
             node.process.send_signal(signal.SIGSTOP)

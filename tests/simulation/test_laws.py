@@ -132,7 +132,7 @@ def send_elsewhere(evidence: Evidence) -> None:
 
 
 def invent_event(evidence: Evidence) -> None:
-    some_request(evidence).event_id = "evt_0000000000000"
+    some_request(evidence).event_ids = ("evt_0000000000000",)
 
 
 def sign_with_another_secret(evidence: Evidence) -> None:

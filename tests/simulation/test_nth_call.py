@@ -183,7 +183,10 @@ async def test_whichever_call_fails_the_promise_is_kept(
     met: set[tuple[str, FileKind | None]] = set()
     for number in range(1, await calls_of(call) + 1, 5 if for_ever else 1):
         when, outcome, file = await play(number, call, error, for_ever=for_ever, restart=restart)
-        assert outcome in allowed(call, error, when, file), f"call {number} failed while {when} ({file})"
+        may_be = allowed(call, error, when, file)
+        if for_ever and when == "closing":
+            may_be |= {"not opened"}  # by the next life, on a disk that is still dead
+        assert outcome in may_be, f"call {number} failed while {when} ({file})"
         met.add((when, file))
     assert ("never", None) not in met
     if call in {Call.READ, Call.WRITE, Call.SYNC} and not for_ever:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from posthouse.core.failpoints import Failpoint
+from posthouse.core.jobs import JobKind
 from posthouse.testing.simulation.profiles import PROFILES
 from posthouse.testing.simulation.runner import Report, run_all
 
@@ -50,6 +51,16 @@ HAPPENS = {
     "duplicate by an operator",
     "resends",
     "unrecorded after a crash",
+    "order checked fifo",
+    "order checked latest",
+    "latest checked",
+    "rates checked",
+    "openings checked",
+    "batches refused",
+    "retries pulled forward",
+    "job completed",
+    *(f"job {kind}" for kind in JobKind),
+    "duplicate by a job",
     "odd malformed",
     "odd repeat",
     "odd reuse",

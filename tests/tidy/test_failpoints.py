@@ -25,13 +25,20 @@ OTHERS = {
         "discard": "as retry",
         "retime": "corrects due times after the clock was set back; decides nothing about a delivery",
         "discard_endpoint": "as retry; it is repeated until nothing is left",
+        "supersede": "one transaction, all its boundaries are those of commit; a lost answer is asked again",
+        "reorder": "as discard_endpoint",
+        "health": "reads what a node before this one knew; decides nothing about a delivery",
+        "put_health": "writes down what is known of an endpoint; decides nothing about a delivery",
     },
     Ownership: {"owners": "reads; nothing is decided by it but what acquire decides again"},
     Transport: {"close": "ends; owes nothing"},
 }
 
 #: Functions that make such a call for another purpose, and which.
-ELSEWHERE = {"finish_deletions": "asks which queues exist, to go on discarding; adopts nothing"}
+ELSEWHERE = {
+    "finish_deletions": "asks which queues exist, to go on discarding; adopts nothing",
+    "_first": "looks for a delivery to probe with; it goes out like any other, over all boundaries of send and settle",
+}
 
 #: Where those calls are made, and the statements of the store that begin and end a transaction.
 CALLERS = ("engine/", "gateway/")

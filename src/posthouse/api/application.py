@@ -20,9 +20,12 @@ from posthouse.api.plain import PlainResource
 from posthouse.api.problems import encode_problem, error_for_status
 from posthouse.api.publishing import publish_routes
 from posthouse.api.routes.administration import audit_routes, key_routes, tenant_routes
+from posthouse.api.routes.backlog import backlog_routes
 from posthouse.api.routes.deliveries import delivery_routes
 from posthouse.api.routes.endpoints import endpoint_routes
 from posthouse.api.routes.events import event_routes
+from posthouse.api.routes.filters import filter_routes
+from posthouse.api.routes.jobs import job_routes
 from posthouse.core.errors import InvalidInput, PosthouseError
 from posthouse.gateway.gateway import Gateway
 
@@ -73,7 +76,10 @@ def create_management(gateway: Gateway, *, also_post: frozenset[str] = frozenset
         endpoint_routes(gateway.endpoints),
         event_routes(gateway.events),
         delivery_routes(gateway.deliveries),
+        job_routes(gateway.jobs),
+        backlog_routes(gateway.backlog),
         audit_routes(gateway.books),
+        filter_routes(gateway.filter_test),
         key_routes(gateway.keys),
         tenant_routes(gateway.tenants),
     )

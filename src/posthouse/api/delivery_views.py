@@ -10,6 +10,7 @@ from posthouse.api.views import Timestamp, View, time_text
 from posthouse.core.envelope import rfc3339
 from posthouse.core.ids import ENDPOINT, attempt_id, delivery_id, make_id
 from posthouse.core.model import Attempt, Lane
+from posthouse.core.waiting import Hold, Wait
 from posthouse.gateway.deliveries import DeliveryDetail
 from posthouse.store.protocol import DeliveryRecord
 
@@ -19,8 +20,14 @@ Status = Literal["waiting", "retrying", "delivered", "exhausted", "discarded"]
 class WaitView(View):
     """What an open delivery waits for."""
 
-    code: Literal["in_flight", "endpoint_paused", "endpoint_disabled", "due_at", "queued", "stuck"]
-    message: str
+    code: Hold
+    message: str = Field(description="One sentence: the rule that holds it, and when that changes.")
+    until: Timestamp | None = Field(description="When that changes by itself, if it is known.")
+
+    @classmethod
+    def of(cls, wait: Wait | None) -> Self | None:
+        """The view of ``wait``."""
+        return None if wait is None else cls(code=wait.code, message=wait.message, until=time_text(wait.until))
 
 
 class DeliveryView(View):
@@ -32,7 +39,7 @@ class DeliveryView(View):
     endpoint: str
     tenant: str
     status: Status
-    lane: Literal["live", "retry", "backlog"]
+    lane: Literal["live", "retry", "backlog", "parked"]
     round: int = Field(description="1 at acceptance, one more each time that a settled delivery is retried.")
     attempt_count: int = Field(description="Attempts over all rounds.")
     opened_at: Timestamp
@@ -43,11 +50,12 @@ class DeliveryView(View):
         description="`success`, a class of failure, or `fault` (Posthouse itself failed); null: never attempted."
     )
     last_response_status: int | None
+    waits_for: WaitView | None = Field(description="null: it is settled.")
 
     @classmethod
-    def of(cls, record: DeliveryRecord) -> Self:
-        """The view of ``record``."""
-        return cls.model_validate(_delivery_fields(record))
+    def of(cls, record: DeliveryRecord, wait: Wait | None) -> Self:
+        """The view of ``record``, which waits for ``wait`` if it is open."""
+        return cls.model_validate(_delivery_fields(record, wait))
 
 
 class TimingsView(View):
@@ -103,25 +111,22 @@ class AttemptView(View):
 
 
 class DeliveryDetailView(DeliveryView):
-    """A delivery with its attempts, and what it waits for while it is open."""
+    """A delivery with its attempts."""
 
-    waits_for: WaitView | None = Field(description="null: it is settled.")
     attempts: list[AttemptView]
 
     @classmethod
     def of_detail(cls, detail: DeliveryDetail) -> Self:
         """The view of ``detail``."""
-        wait = detail.waits_for
         return cls.model_validate(
             {
-                **_delivery_fields(detail.record),
-                "waits_for": None if wait is None else {"code": wait.code, "message": wait.message},
+                **_delivery_fields(detail.record, detail.waits_for),
                 "attempts": [AttemptView.of(detail.record, attempt) for attempt in detail.attempts],
             }
         )
 
 
-def _delivery_fields(record: DeliveryRecord) -> Mapping[str, object]:
+def _delivery_fields(record: DeliveryRecord, wait: Wait | None) -> Mapping[str, object]:
     return {
         "id": delivery_id(record.event_key, record.endpoint_key),
         "event": record.event_id,
@@ -138,6 +143,7 @@ def _delivery_fields(record: DeliveryRecord) -> Mapping[str, object]:
         "reason": record.reason,
         "last_outcome": record.last_outcome,
         "last_response_status": record.last_status,
+        "waits_for": WaitView.of(wait),
     }
 
 

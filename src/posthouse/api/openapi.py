@@ -43,7 +43,7 @@ An API key (`Authorization: Bearer …`) belongs to one environment, `live` or `
 takes an `Idempotency-Key`. Lists have cursors. Every refusal is a problem document with a stable `code` and a `hint`.
 """
 #: Lists with a filter that names one thing, which may not exist.
-_FILTERED_BY_ID: Final = frozenset({"/v1/deliveries"})
+_FILTERED_BY_ID: Final = frozenset({"/v1/backlog", "/v1/deliveries", "/v1/filters/test", "/v1/jobs"})
 _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -190,13 +190,15 @@ def _plain_operation(name: str, summary: str, content: Document, *, unready: boo
 def _webhook_operation() -> Document:
     text = {"type": "string"}
     names = {
-        "webhook-id": "Id of the event, the same at every attempt: drop what you have seen.",
+        "webhook-id": "Id of the event, the same at every attempt: drop what you have seen. Of a batch: `batch_…`.",
         "webhook-timestamp": "Unix seconds of this attempt.",
         "webhook-signature": "One `v1,…` or `v1a,…` per valid secret, over `{id}.{timestamp}.{body}`.",
     }
     return {
         "operationId": "receive_event",
         "summary": "What your endpoint gets",
+        "description": "An endpoint that takes batches gets the type `batch`, and as data a list of objects with the "
+        '`id`, `type`, `timestamp` and `data` of each event. It may answer `{"failed": [{"id": …, "error": …}]}`.',
         "security": [],
         "parameters": [
             {"name": name, "in": "header", "required": True, "schema": text, "description": description}
@@ -215,7 +217,10 @@ def _webhook_operation() -> Document:
             },
         },
         "responses": {
-            "2XX": {"description": "Taken. Anything else, redirects included, is a failure and is retried."},
+            "2XX": {
+                "description": "Taken. Anything else, redirects included, is a failure and is retried, unless the "
+                "endpoint counts other statuses as `success`."
+            },
             "410": {"description": "Never call again: the endpoint is disabled."},
         },
     }

@@ -7,8 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from posthouse.core import limits
 from posthouse.core.envelope import parse_rfc3339
 from posthouse.core.errors import InvalidInput
-from posthouse.gateway.endpoint_input import EndpointChange, EndpointSpec
-from posthouse.gateway.publish import DEFAULT_TENANT
 
 Limit = Annotated[int, Field(ge=1, le=limits.PAGE_ITEMS_MAX, description="How many items a page has.", examples=[50])]
 Time = Annotated[
@@ -69,71 +67,6 @@ class TenantQuery(Query):
     tenant: str | None = None
 
 
-class EndpointBody(Body):
-    """A new endpoint."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"url": "https://example.com/hooks", "events": ["*"], "active": True},
-                {
-                    "url": "https://example.com/hooks/orders",
-                    "events": ["order.*", "invoice.paid"],
-                    "active": False,
-                    "tenant": "acme",
-                    "description": "Orders for the warehouse",
-                    "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=",
-                    "headers": {"Authorization": "Bearer abc"},
-                    "retry": "custom:5s,1m,2h,1d",
-                    "connect_timeout_ms": 2_000,
-                    "timeout_ms": 15_000,
-                },
-            ]
-        }
-    )
-
-    url: str
-    events: list[str] = Field(default=["*"], description="Event types, prefixes such as `order.*`, or `*`.")
-    active: bool = Field(default=True, description="false: deliveries are owed, but held back.")
-    tenant: str = Field(default=DEFAULT_TENANT, description="Made if it is new.")
-    description: str = ""
-    secret: str | None = Field(default=None, description="`whsec_…` or `whsk_…`; one is made if there is none.")
-    headers: dict[str, str] = Field(default={}, description="Sent with every request.")
-    retry: str = Field(default="three-weeks", description="`three-weeks`, `standard-webhooks`, `none` or `custom:…`.")
-    connect_timeout_ms: int = limits.CONNECT_TIMEOUT_MS_MAX
-    timeout_ms: int = Field(default=limits.EXCHANGE_TIMEOUT_MS_MAX, description="For the whole exchange.")
-
-    def spec(self) -> EndpointSpec:
-        """The same in the gateway's words."""
-        return EndpointSpec(**_endpoint_fields(self.model_dump()))
-
-
-def _left_out(default: object, description: str | None = None) -> Any:
-    """A field that may be left out; its default is never looked at, so it is not shown either."""
-    return Field(default, description=description, json_schema_extra=lambda schema: schema.pop("default", None))
-
-
-class EndpointChangeBody(Body):
-    """What is to change about an endpoint; fields that are left out stay."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"events": ["order.*"]}, {"active": False}, {"timeout_ms": 10_000}]}
-    )
-
-    url: str = _left_out("", "Where to deliver to from now on.")
-    events: list[str] = _left_out([])
-    active: bool = _left_out(True, "false pauses, true resumes.")  # noqa: FBT003 - a default
-    description: str = _left_out("")
-    headers: dict[str, str] = _left_out({}, "Replaces all of them.")
-    retry: str = _left_out("")
-    connect_timeout_ms: int = _left_out(0)
-    timeout_ms: int = _left_out(0)
-
-    def change(self) -> EndpointChange:
-        """The same in the gateway's words."""
-        return EndpointChange(**_endpoint_fields(self.model_dump(exclude_unset=True)))
-
-
 class RotateSecretBody(Body):
     """How to rotate a secret."""
 
@@ -160,15 +93,6 @@ class KeyBody(Body):
     name: str
     scope: Literal["admin", "publish", "read"] = "admin"
     environment: Literal["live", "test"] | None = Field(default=None, description="By default that of the caller.")
-
-
-class TenantBody(Body):
-    """A new tenant."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"id": "globex", "name": "Globex Corporation"}]})
-
-    id: str
-    name: str | None = Field(default=None, description="Like the id if there is none.")
 
 
 class PublishBody(BaseModel):
@@ -232,12 +156,3 @@ def time_of(path: str, text: str | None) -> int | None:
         return parse_rfc3339(text)
     except InvalidInput as error:
         raise InvalidInput.at(path, "timestamp", error.message, hint=error.advice) from error
-
-
-def _endpoint_fields(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON arrays and objects as the tuples that frozen values hold."""
-    if "events" in fields:
-        fields["events"] = tuple(fields["events"])
-    if "headers" in fields:
-        fields["headers"] = tuple(fields["headers"].items())
-    return fields

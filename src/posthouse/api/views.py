@@ -1,15 +1,14 @@
 """What the API answers: one model per resource, and how each is made from the gateway's values."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Generic, Literal, Self, TypeVar
+from typing import Annotated, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from posthouse.core.envelope import rfc3339
 from posthouse.core.ids import API_KEY, ENDPOINT, make_id
-from posthouse.core.model import ApiKey, Endpoint, EndpointState, Environment, Scope, Tenant
+from posthouse.core.model import ApiKey, Environment, Scope, Tenant
 from posthouse.gateway.books import Audit, Balance
-from posthouse.gateway.endpoints import Issued
 from posthouse.gateway.events import EventDetail
 from posthouse.gateway.keys import IssuedKey
 from posthouse.store.protocol import EventRecord
@@ -17,8 +16,6 @@ from posthouse.store.protocol import EventRecord
 T = TypeVar("T")
 
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-11-22T08:30:00.000Z"])]
-
-HIDDEN = "***"  #: stands for a header value that the caller's scope may not see
 
 
 class View(BaseModel):
@@ -52,59 +49,6 @@ class PublishedBatchView(View):
     """Events that are durable now, in the order of the request."""
 
     events: list[PublishedView]
-
-
-class SecretView(View):
-    """A signing secret that is valid; its value is shown only when it is made."""
-
-    created_at: Timestamp
-    expires_at: Timestamp | None = Field(description="null: the current secret.")
-
-
-class EndpointView(View):
-    """An endpoint."""
-
-    id: str
-    tenant: str
-    url: str
-    events: list[str]
-    active: bool
-    state: Literal["active", "paused", "disabled", "deleted"]
-    state_reason: str | None
-    description: str
-    headers: dict[str, str]
-    retry: str
-    connect_timeout_ms: int
-    timeout_ms: int
-    secrets: list[SecretView]
-    created_at: Timestamp
-    updated_at: Timestamp
-
-    @classmethod
-    def of(cls, endpoint: Endpoint, *, reveal_headers: bool) -> Self:
-        """The view of ``endpoint``; header values may hold credentials, so not everybody sees them."""
-        return cls.model_validate(_endpoint_fields(endpoint, reveal_headers=reveal_headers))
-
-
-class EndpointWithSecretView(EndpointView):
-    """An endpoint with the secret that was just made for it."""
-
-    secret: str | None = Field(
-        description="Shown once. null: a repeat of a request whose secret is no longer valid.",
-        examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
-    )
-
-    @classmethod
-    def issued(cls, issued: Issued) -> Self:
-        """The view of an endpoint and its new secret."""
-        return cls.model_validate({**_endpoint_fields(issued.endpoint, reveal_headers=True), "secret": issued.secret})
-
-
-class DeletedEndpointView(View):
-    """An endpoint that is gone."""
-
-    id: str
-    discarded: int = Field(description="Open deliveries that were discarded by this request.")
 
 
 class EventView(View):
@@ -184,12 +128,29 @@ class TenantView(View):
 
     id: str
     name: str
+    weight: int = Field(description="Its share of a busy node, against the weights of the others that have work.")
+    rate: str | None = Field(description="Requests to all its endpoints together, at most. null: no limit.")
+    in_flight_max: int | None = Field(
+        description="Requests on their way to all its endpoints at once, at most. null: the node's setting."
+    )
+    fresh_seconds: int | None = Field(
+        description="An event that is older starts in the backlog lane. null: the node's setting."
+    )
     created_at: Timestamp
 
     @classmethod
     def of(cls, tenant: Tenant) -> Self:
         """The view of ``tenant``."""
-        return cls(id=tenant.id, name=tenant.name, created_at=rfc3339(tenant.created_at))
+        rules = tenant.rules
+        return cls(
+            id=tenant.id,
+            name=tenant.name,
+            weight=rules.weight,
+            rate=rules.rate,
+            in_flight_max=rules.in_flight_max,
+            fresh_seconds=rules.fresh_seconds,
+            created_at=rfc3339(tenant.created_at),
+        )
 
 
 class BalanceView(View):
@@ -250,28 +211,6 @@ def page(items: Sequence[T], next_cursor: str | None) -> Page[T]:
 def time_text(ms: int | None) -> str | None:
     """A time as the API shows it; None stays None."""
     return None if ms is None else rfc3339(ms)
-
-
-def _endpoint_fields(endpoint: Endpoint, *, reveal_headers: bool) -> Mapping[str, object]:
-    return {
-        "id": make_id(ENDPOINT, endpoint.key),
-        "tenant": endpoint.tenant,
-        "url": endpoint.url,
-        "events": list(endpoint.events),
-        "active": endpoint.state is EndpointState.ACTIVE,
-        "state": endpoint.state.value,
-        "state_reason": endpoint.state_reason,
-        "description": endpoint.description,
-        "headers": {name: value if reveal_headers else HIDDEN for name, value in endpoint.headers},
-        "retry": endpoint.retry,
-        "connect_timeout_ms": endpoint.connect_timeout_ms,
-        "timeout_ms": endpoint.timeout_ms,
-        "secrets": [
-            {"created_at": rfc3339(s.created_at), "expires_at": time_text(s.expires_at)} for s in endpoint.secrets
-        ],
-        "created_at": rfc3339(endpoint.created_at),
-        "updated_at": rfc3339(endpoint.updated_at),
-    }
 
 
 def _event_fields(record: EventRecord) -> Mapping[str, object]:

@@ -50,6 +50,7 @@ def list_deliveries(
             from_now(due, now) if due else moment(item["settled_at"]),
             item["event_type"],
             item["endpoint"],
+            "" if item["waits_for"] is None else item["waits_for"]["code"].replace("_", " "),
         )
 
     query = {
@@ -60,7 +61,7 @@ def list_deliveries(
         "since": time_option(since),
         "until": time_option(until),
     }
-    columns = ("id", "status", "#attempts", "last", "next or settled", "type", "endpoint")
+    columns = ("id", "status", "#attempts", "last", "next or settled", "type", "endpoint", "waits for")
     return print_list(session, "/v1/deliveries", query, limit=limit, cursor=cursor, columns=columns, row=row)
 
 

@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
+from posthouse.cli.endpoint_rules import Unset, health_facts, rule_facts, unset_rules, with_rules
 from posthouse.cli.exits import Exit
 from posthouse.cli.failure import Failure
 from posthouse.cli.listing import LIMIT_DEFAULT, Cursor, Limit, Tenant, print_list
@@ -15,6 +16,9 @@ from posthouse.cli.wording import count, moment
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, help="List, create, change, pause, test and delete endpoints."
 )
+
+_SECONDS: Final = 30.0  # for an answer
+_REORDER_SECONDS: Final = 600.0  # and for one that comes when a million deliveries are in another order
 
 EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT", help="An endpoint's id, ep_….")]
 Events = Annotated[
@@ -52,10 +56,12 @@ def list_endpoints(
 
 @app.command()
 @node_command
+@with_rules
 def create(
     session: Session,
     target: Annotated[str, typer.Argument(metavar="URL", help="Where to deliver to.")],
     *,
+    rules: dict[str, object],
     event: Events = None,
     tenant: Annotated[str | None, typer.Option(help="Tenant that it belongs to.")] = None,
     secret: Annotated[
@@ -81,7 +87,7 @@ def create(
         timeout_ms=timeout_ms,
     )
     with session.client() as client:
-        made = client.post("/v1/endpoints", {**body, "active": not paused})
+        made = client.post("/v1/endpoints", {**body, **rules, "active": not paused})
     if session.out.as_json:
         session.out.document(made)
         return Exit.OK
@@ -101,10 +107,12 @@ def show(session: Session, endpoint: EndpointId) -> Exit:
 
 @app.command()
 @node_command
+@with_rules
 def update(
     session: Session,
     endpoint: EndpointId,
     *,
+    rules: dict[str, object],
     target: Annotated[str | None, typer.Option("--target", metavar="URL", help="Where to deliver to.")] = None,
     event: Events = None,
     header: Headers = None,
@@ -113,8 +121,12 @@ def update(
     retry: Retry = None,
     connect_timeout_ms: ConnectTimeout = None,
     timeout_ms: Timeout = None,
+    unset: Unset = None,
 ) -> Exit:
-    """Change an endpoint. Lists that are given replace the old ones as a whole."""
+    """Change an endpoint. Lists that are given replace the old ones as a whole.
+
+    With another order the command returns when all that is owed is in line with it; nothing is sent until then.
+    """
     body = _given(
         url=target,
         events=event or None,
@@ -124,10 +136,11 @@ def update(
         connect_timeout_ms=connect_timeout_ms,
         timeout_ms=timeout_ms,
     )
-    if not body:
+    changes = {**body, **rules, **unset_rules(unset, rules)}
+    if not changes:
         raise Failure(Exit.USAGE, "usage", "Say what to change.", hint="Try 'posthouse endpoints update --help'.")
-    with session.client() as client:
-        return _answer(session, client.patch(_path(endpoint), body))
+    with session.client(timeout_s=_REORDER_SECONDS if "order" in changes else _SECONDS) as client:
+        return _answer(session, client.patch(_path(endpoint), changes))
 
 
 @app.command()
@@ -234,6 +247,8 @@ def _show(session: Session, endpoint: dict[str, Any]) -> None:
             ("headers", [f"{name}: {value}" for name, value in endpoint["headers"].items()]),
             ("retry", endpoint["retry"]),
             ("timeouts", f"connect {endpoint['connect_timeout_ms']} ms, whole {endpoint['timeout_ms']} ms"),
+            *rule_facts(endpoint),
+            *health_facts(endpoint["health"]),
             ("created", moment(endpoint["created_at"])),
             ("updated", moment(endpoint["updated_at"])),
         )

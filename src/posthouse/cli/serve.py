@@ -15,6 +15,17 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="TOML file with settings.  [default: DATA/posthouse.toml, if it is there]"),
 ]
+InFlightPerEndpoint = Annotated[
+    int | None, typer.Option(help="Requests on their way to one endpoint at once, at most.")
+]
+InFlightPerTenant = Annotated[
+    int | None,
+    typer.Option(help="Requests on their way to all endpoints of one tenant at once, at most; 0: no cap of its own."),
+]
+FreshSeconds = Annotated[
+    int | None,
+    typer.Option(help="Seconds after which an event is no longer fresh: an older one starts in the backlog lane."),
+]
 
 
 @app.command()
@@ -38,9 +49,9 @@ def serve(
     in_flight_max: Annotated[
         int | None, typer.Option(help="Requests that the node has on their way at once, at most.")
     ] = None,
-    in_flight_per_endpoint: Annotated[
-        int | None, typer.Option(help="Requests on their way to one endpoint at once, at most.")
-    ] = None,
+    in_flight_per_endpoint: InFlightPerEndpoint = None,
+    in_flight_per_tenant: InFlightPerTenant = None,
+    fresh_seconds: FreshSeconds = None,
     drain_seconds: Annotated[
         float | None, typer.Option(help="Seconds that a stopping node waits for the answers to requests on their way.")
     ] = None,
@@ -67,6 +78,8 @@ def serve(
         "commit_interval_ms": commit_interval_ms,
         "in_flight_max": in_flight_max,
         "in_flight_per_endpoint": in_flight_per_endpoint,
+        "in_flight_per_tenant": in_flight_per_tenant,
+        "fresh_seconds": fresh_seconds,
         "drain_seconds": drain_seconds,
         "ca_file": ca_file,
         "log_level": log_level,

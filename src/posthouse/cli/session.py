@@ -111,7 +111,7 @@ def node_command(run: Callable[Concatenate[Session, P], Exit | None]) -> Callabl
             code = run(Session(url, api_key, node_data, Output(as_json=json_)), *args, **options)
             raise typer.Exit(code or Exit.OK)
 
-    _extend_signature(command, run, drop=1, extra=_SHARED)
+    extend_signature(command, run, drop=1, extra=_SHARED)
     return command
 
 
@@ -123,7 +123,7 @@ def local_command(run: Callable[Concatenate[Output, P], Exit | None]) -> Callabl
         with ending(as_json=json_):
             raise typer.Exit(run(Output(as_json=json_), *args, **options) or Exit.OK)
 
-    _extend_signature(command, run, drop=1, extra={"json_": _SHARED["json_"]})
+    extend_signature(command, run, drop=1, extra={"json_": _SHARED["json_"]})
     return command
 
 
@@ -135,11 +135,16 @@ _SHARED: Final[Mapping[str, tuple[Any, Any]]] = {
 }
 
 
-def _extend_signature(
-    command: Callable[..., None], run: Callable[..., object], *, drop: int, extra: Mapping[str, tuple[Any, Any]]
+def extend_signature(
+    command: Callable[..., object],
+    run: Callable[..., object],
+    *,
+    drop: int,
+    extra: Mapping[str, tuple[Any, Any]],
+    without: str | None = None,
 ) -> None:
-    """Give ``command`` the parameters of ``run`` without its first ``drop``, and ``extra`` ones: typer reads them."""
-    own = list(inspect.signature(run).parameters.values())[drop:]
+    """Give ``command`` the parameters of ``run`` without its first ``drop`` and one, and ``extra`` ones for typer."""
+    own = [p for p in list(inspect.signature(run).parameters.values())[drop:] if p.name != without]
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
         for name, (annotation, default) in extra.items()

@@ -73,8 +73,10 @@ def outlook(delivery: Mapping[str, Any], *, now: datetime) -> str:
     match wait.get("code"):
         case "in_flight":
             return f"An attempt is on its way now{because}."
-        case "endpoint_paused" | "endpoint_disabled":
+        case "endpoint_paused" | "endpoint_disabled" | "parked":
             return f"No attempt is planned{because}."
+        case "order" | "breaker_open" | "recovering":  # its own time does not count meanwhile
+            return f"Waiting{because}."
         case _:
             due = delivery["next_attempt_at"]
             return f"Next attempt {from_now(due, now)}{because}." if due else f"Waiting{because}."

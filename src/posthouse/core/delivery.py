@@ -18,7 +18,7 @@ class State(StrEnum):
 
     WAITING = "waiting"  #: owed, not attempted in this round
     RETRYING = "retrying"  #: attempted and failed, will be attempted again
-    DELIVERED = "delivered"  #: the endpoint answered 2xx
+    DELIVERED = "delivered"  #: the endpoint took it: it answered with a status that counts as success
     EXHAUSTED = "exhausted"  #: its attempts or its span are spent
     DISCARDED = "discarded"  #: a rule or an operator gave it up, for a named reason
 
@@ -26,7 +26,7 @@ class State(StrEnum):
 class Signal(StrEnum):
     """What can happen to a delivery."""
 
-    SUCCEED = "succeed"  #: an attempt was answered with 2xx
+    SUCCEED = "succeed"  #: the endpoint took it
     FAIL = "fail"  #: an attempt failed and another one is due
     GIVE_UP = "give_up"  #: an attempt failed and none is left
     DISCARD = "discard"  #: withdrawn: cancelled, or its endpoint was deleted

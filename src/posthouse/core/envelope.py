@@ -19,16 +19,23 @@ _TO_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # one level do
 _NO_BRACKET: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def body(event: Event) -> bytes:
+def body(event: Event, data: bytes | None = None) -> bytes:
     """The outbound body ``{"type":…,"timestamp":…,"data":…}`` of an event, the same at every attempt.
 
-    ``timestamp`` is when the event occurred, or was accepted if the publisher did not say. ``data``
-    is copied byte for byte.
+    ``timestamp`` is when the event occurred, or was accepted if the publisher did not say. ``data`` (JSON)
+    is copied byte for byte; None: the publisher's.
     """
     when = event.accepted_at if event.occurred_at is None else event.occurred_at
+    if data is None:
+        data = event.data
     return b"".join(
-        (b'{"type":', _encode(event.type), b',"timestamp":"', rfc3339(when).encode(), b'","data":', event.data, b"}")
+        (b'{"type":', _encode(event.type), b',"timestamp":"', rfc3339(when).encode(), b'","data":', data, b"}")
     )
+
+
+def reference(event: Event) -> bytes:
+    """The data of a thin payload: ``{"id":…}`` with the event's id."""
+    return b'{"id":%b}' % _encode(event.id)
 
 
 def check_json(raw: bytes) -> None:

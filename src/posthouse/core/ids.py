@@ -27,6 +27,7 @@ ENDPOINT: Final = "ep_"
 DELIVERY: Final = "dlv_"
 ATTEMPT: Final = "att_"
 API_KEY: Final = "key_"
+JOB: Final = "job_"
 
 
 def next_key(last: int, now_ms: int, node: int) -> int:

@@ -45,6 +45,8 @@ EXCHANGE_TIMEOUT_MS_MAX: Final = 60_000
 EXCHANGE_TIMEOUT_MS_MIN: Final = 100
 RESPONSE_READ_BYTES_MAX: Final = 64 * KIB
 RESPONSE_KEPT_BYTES_MAX: Final = 4 * KIB
+RESPONSE_KEPT_IN_BATCH_BYTES_MAX: Final = 512  #: of the answer to a batch, with each of its attempts
+BATCH_ERROR_CHARS_MAX: Final = 200  #: of what an endpoint says about one event of a batch
 RESPONSE_HEADER_BYTES_MAX: Final = 16 * KIB
 EXCHANGE_ERROR_CHARS_MAX: Final = 300  #: the one line that says why an attempt failed
 IDLE_CONNECTIONS_MAX: Final = 1_024  #: kept alive without an exchange, in all
@@ -59,29 +61,73 @@ RETRY_AFTER_SECONDS_MAX: Final = 24 * 3_600
 RETRIES_MAX: Final = 100  #: of a custom schedule
 RETRY_LENGTH_MS_MAX: Final = 30 * 86_400_000  #: all delays of a custom schedule together
 RETRY_SPAN_MS_MAX: Final = 90 * 86_400_000  #: a round that began longer ago is not retried again
+BATCH_EVENTS_OUT_MIN: Final = 2
+BATCH_EVENTS_OUT_MAX: Final = 250  #: events in one outbound request
+BATCH_OUT_BYTES_MAX: Final = 4 * MIB  #: data of the events in one outbound request, unless it is a single one
+BATCH_WAIT_MS_DEFAULT: Final = 1_000
+BATCH_WAIT_MS_MAX: Final = 60_000
+FIFO_BLOCK_SECONDS_DEFAULT: Final = 3_600  #: how long a failing event blocks its ordering key
+FIFO_BLOCK_SECONDS_MAX: Final = RETRY_SPAN_MS_MAX // 1_000
+SUCCESS_CHARS_MAX: Final = 256  #: of the list of statuses that count as success
+DISABLE_AFTER_DAYS_DEFAULT: Final = 30  #: longer than any preset of retries goes on
+DISABLE_AFTER_DAYS_MAX: Final = 365
+RATE_COUNT_MAX: Final = 1_000_000  #: requests for each second, minute, hour or day in a rate that somebody sets
+THROTTLE_SECONDS_MAX: Final = 900  #: a Retry-After holds back all that its endpoint is owed for at most this long
 FAULTS_MAX: Final = 3  #: faults of the program in a row, after which a delivery is parked
 SIGNATURES_READ_MAX: Final = 16  #: signatures looked at in one webhook-signature header
+
+# Filters and transformations.
+EXPRESSION_CHARS_MAX: Final = 1_024
+EXPRESSION_DEPTH_MAX: Final = 24  #: brackets, arguments and outcomes in each other
+EXPRESSION_LEVELS_MAX: Final = 120  #: operators and fields in a row count as levels too
+EXPRESSION_NODES_MAX: Final = 1_024  #: names, constants, operators and calls, of all expressions of a transformation
+EXPRESSION_STEPS_MAX: Final = 100_000  #: that one evaluation could take, about 0.1 µs each
+EXPRESSIONS_KEPT_MAX: Final = 1_024  #: compiled ones in memory
+PATTERN_CHARS_MAX: Final = 256  #: of a regular expression
+TRANSFORM_CHARS_MAX: Final = 8_192
+TRANSFORM_DEPTH_MAX: Final = 8
+TRANSFORM_EXPRESSIONS_MAX: Final = 64
+FILTERS_PER_REQUEST_MAX: Final = 1_000  #: evaluated when events are accepted; the others when they are sent
+FILTER_STEPS_PER_REQUEST_MAX: Final = 4 * EXPRESSION_STEPS_MAX  #: that filters take when events are accepted
+FILTER_TEST_EVENTS_MAX: Final = 1_000
+FILTER_TEST_SCANNED_MAX: Final = 10_000  #: events that are looked at to find so many
+FILTER_TEST_PREVIEW_CHARS_MAX: Final = 1_024  #: of a transformed event
+
+# Rules of tenants.
+TENANT_WEIGHT_MAX: Final = 1_000
 
 # The node's memory.
 IN_FLIGHT_PER_ENDPOINT: Final = 8
 IN_FLIGHT_PER_NODE: Final = 512
+IN_FLIGHT_MAX: Final = 16_384  #: that a setting or a tenant's rule may name
 WINDOW_ITEMS_MAX: Final = 256  #: deliveries buffered per (endpoint, lane)
 WINDOW_BYTES_MAX: Final = 4 * MIB  #: event data buffered per (endpoint, lane)
 WINDOWS_BYTES_MAX: Final = 64 * MIB  #: event data buffered in all windows of a node
 INTAKE_WAITING_MAX: Final = 10_000  #: events waiting for their commit; more get 429
 UNSETTLED_MAX: Final = 8_192  #: outcomes waiting for their commit; above it nothing more is sent
 
+# Bulk jobs.
+JOBS_UNFINISHED_MAX: Final = 100  #: that run or are paused, in one store
+JOB_TRAIL_MAX: Final = 1_000  #: entries of one job's audit trail; after them it can only be cancelled
+JOB_REASONS_MAX: Final = 20  #: named by one filter
+JOB_REASON_CHARS_MAX: Final = 64
+JOB_STEP_DELIVERIES_MAX: Final = 500  #: changed in one transaction
+JOB_COUNT_DELIVERIES_MAX: Final = 10_000  #: counted between two writes of how many
+
 # Time.
 COMMIT_INTERVAL_MS: Final = 4  #: a commit gathers for at most this long
 LEASE_MS: Final = 10_000
 LEASE_RENEW_MS: Final = 2_000
-FRESH_MS: Final = 5 * 60_000  #: an event older than this starts in the backlog lane
+FRESH_SECONDS_DEFAULT: Final = 300  #: an event older than this starts in the backlog lane
+FRESH_SECONDS_MAX: Final = 30 * 86_400
 STUCK_MS: Final = 10_000  #: what has been due for longer, and nothing holds it, is stuck
 SECRET_OVERLAP_MS_DEFAULT: Final = 24 * 3_600_000
 SECRET_OVERLAP_MS_MAX: Final = 7 * 24 * 3_600_000
 SIGNATURE_TOLERANCE_SECONDS: Final = 300
 
 assert EVENT_BODY_BYTES_MAX <= BATCH_BODY_BYTES_MAX
+assert EVENT_BODY_BYTES_MAX <= BATCH_OUT_BYTES_MAX
+assert RESPONSE_KEPT_IN_BATCH_BYTES_MAX <= RESPONSE_KEPT_BYTES_MAX
 assert RESPONSE_KEPT_BYTES_MAX <= RESPONSE_READ_BYTES_MAX
 assert CONNECT_TIMEOUT_MS_MAX <= EXCHANGE_TIMEOUT_MS_MAX
 assert RETRY_LENGTH_MS_MAX < RETRY_SPAN_MS_MAX

@@ -8,6 +8,8 @@ from enum import IntEnum, StrEnum
 
 import msgspec
 
+from posthouse.core.rules import DEFAULT_RULES, DEFAULT_TENANT_RULES, Rules, TenantRules
+
 SLOTS: int = 256  #: Hash slots of endpoints; fixed when a store is made.
 
 
@@ -31,7 +33,8 @@ class Lane(IntEnum):
 
     LIVE = 0  #: the first attempt of a fresh event
     RETRY = 1  #: later attempts
-    BACKLOG = 2  #: old events and what an operator re-opened
+    BACKLOG = 2  #: old events, and what an operator or a job re-opened
+    PARKED = 3  #: put aside by an operator: held until it is drained or promoted
 
 
 class EndpointState(StrEnum):
@@ -73,6 +76,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     timeout_ms: int = 60_000
     created_at: int = 0
     updated_at: int = 0
+    rules: Rules = DEFAULT_RULES
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -100,6 +104,9 @@ class Obligation(msgspec.Struct, frozen=True, gc=False):
     attempts: int = 0  #: attempts of this round so far
     round: int = 1  #: 1 at acceptance, one more each time that an operator re-opens it
     last_number: int = 0  #: number of the latest attempt over all rounds
+    #: Its event's ordering key, if the endpoint keeps order. Of those with one key a single one is sent at a time;
+    #: the others stand behind it in the store and become due when it is settled.
+    ordering_key: str | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -107,7 +114,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     number: int  #: from 1, over all rounds
     started_at: int
-    outcome: str  #: ``success``, a failure class (transport.protocol.Failure), or core.retry.FAULT
+    outcome: str  #: ``success``, a failure class (transport.protocol.Failure), or core.retry's FAULT or NOT_TAKEN
     status: int | None = None  #: HTTP status, if an answer came
     error: str | None = None  #: one line for people
     peer: str | None = None  #: address and port that was dialled
@@ -141,6 +148,18 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str
     created_at: int
+    rules: TenantRules = DEFAULT_TENANT_RULES
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """What must outlive the node of an endpoint that is not well. One that is well has none."""
+
+    endpoint_key: int
+    failing_since: int  #: its first failure since its latest success, Unix ms
+    opened_at: int | None = None  #: when its breaker opened; None: it answers again and what waited is pulled forward
+    probes: int = 0  #: since the breaker opened
+    warned: int = 0  #: warnings before it is disabled that were given
+    usual_rate: float = 0.0  #: requests a second that it took when it was well; 0: not known
 
 
 def slot_of(endpoint_key: int) -> int:

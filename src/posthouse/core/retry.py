@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Final
 
@@ -23,6 +24,8 @@ ATTEMPTS_SPENT: Final = "attempts_spent"  #: every retry of the schedule was mad
 SPAN_SPENT: Final = "span_spent"  #: the round began more than ``RETRY_SPAN_MS_MAX`` ago
 POISON: Final = "poison"  #: its attempts met ``FAULTS_MAX`` faults of the program in a row
 FAULT: Final = "fault"  #: the outcome of an attempt that met a fault of the program
+#: The outcome of an attempt in a batch that the endpoint took, except for this event, as its answer says.
+NOT_TAKEN: Final = "not_taken"
 
 _SECOND: Final = 1_000
 _UNITS: Final = {"d": 86_400 * _SECOND, "h": 3_600 * _SECOND, "m": 60 * _SECOND, "s": _SECOND}
@@ -89,6 +92,21 @@ def parse_schedule(text_or_name: str) -> RetrySchedule:
     return RetrySchedule(_CUSTOM + ",".join(map(_write_delay, delays)), delays)
 
 
+@lru_cache(maxsize=1_024)
+def cut(schedule: RetrySchedule, block_ms: int) -> RetrySchedule:
+    """The retries of ``schedule`` that come within ``block_ms`` of the first attempt, jitter and answers left out.
+
+    With it a failing event blocks what stands behind it no longer than that.
+    """
+    kept = sum(1 for end in accumulate(schedule.delays) if end <= block_ms)
+    if kept == len(schedule.delays):
+        return schedule
+    if kept == 0:
+        return PRESETS["none"]
+    delays = schedule.delays[:kept]
+    return RetrySchedule(_CUSTOM + ",".join(map(_write_delay, delays)), delays)
+
+
 def decide(
     schedule: RetrySchedule,
     *,
@@ -126,7 +144,7 @@ def decide(
         return Decision(State.EXHAUSTED, reason=SPAN_SPENT)
     delay = schedule.delays[attempts]
     if retry_after is not None and status in _SAYS_WHEN:
-        delay = max(delay, _asked_delay(retry_after, now))
+        delay = max(delay, asked_delay(retry_after, now))
     return Decision(State.RETRYING, _due(now, delay, jitter))
 
 
@@ -167,7 +185,7 @@ def _due(now: int, delay: int, jitter: float) -> int:
     return now + delay + int(delay // _JITTER_PARTS * jitter)
 
 
-def _asked_delay(retry_after: str, now: int) -> int:
+def asked_delay(retry_after: str, now: int) -> int:
     """The delay in ms that a Retry-After header asks for, within the bound; 0 if it says nothing usable."""
     text = retry_after.strip()
     bound = RETRY_AFTER_SECONDS_MAX * _SECOND

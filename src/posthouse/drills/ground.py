@@ -145,9 +145,9 @@ class Ground:
         """What opens the node."""
         return self.node.api_key if self.is_own else self.plan.api_key or ""
 
-    def add_endpoint(self, name: str, types: Sequence[str], **fields: object) -> Inbox:
+    def add_endpoint(self, name: str, types: Sequence[str], *, behind_hole: bool = False, **fields: object) -> Inbox:
         """Create an endpoint for these types that leads to a new inbox. ``fields``: as the API takes them."""
-        inbox = self.receivers.inbox(name, types)
+        inbox = self.receivers.inbox(name, types, behind_hole=behind_hole)
         body = {"url": inbox.url, "events": list(types), "tenant": self.tenant, "description": "a drill", **fields}
         with self.client() as client:
             created = client.post("/v1/endpoints", body)
@@ -181,15 +181,24 @@ class Ground:
 
     # -- publishing -----------------------------------------------------------------------------
 
-    def publish(self, events: Iterator[Outgoing]) -> Publisher:
+    def publish(self, events: Iterator[Outgoing], *, rate: float = RATE) -> Publisher:
         """Begin to publish, and to record."""
-        publisher = Publisher(self.url, self.api_key, tenant=self.tenant, events=events, rate=RATE)
-        self._publisher = publisher
-        self._began_at = time.monotonic()
-        self._publishing = self.background.start(publisher.run())
+        publisher = self._begin()
+        self._publishing = self.background.start(publisher.run(events, rate=rate))
         self._stack.callback(self._publishing.cancel)
-        self.background.start(self._record())
         return publisher
+
+    def fill(self, events: Iterator[Outgoing], *, seconds_max: float) -> None:
+        """Publish all of these in batches, as fast as the node takes them, and wait until they are accepted."""
+        self.run(self._begin().fill(events), seconds_max=seconds_max, what="the last batch")
+
+    def _begin(self) -> Publisher:
+        """The publisher; the first time, the record begins."""
+        if self._publisher is None:
+            self._publisher = Publisher(self.url, self.api_key, tenant=self.tenant)
+            self._began_at = time.monotonic()
+            self.background.start(self._record())
+        return self._publisher
 
     @property
     def publisher(self) -> Publisher:

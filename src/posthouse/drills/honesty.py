@@ -9,6 +9,8 @@ from posthouse.drills.receivers import Seen
 
 TIMED_OUT: Final = "read_timeout"
 REST_SECONDS: Final = 1.0  #: an outcome is in the books so soon after the receiver knows of it
+#: What holds a delivery that is due where endpoints hang: others before it, bounds, or that its endpoint is down.
+HOLDS: Final = frozenset({"queued", "in_flight", "endpoint_cap", "node_cap", "breaker_open"})
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -101,13 +103,13 @@ def _fault_of_delivered(shown: Shown, after: Facts) -> str | None:
 def _fault_of_attempted(shown: Shown) -> str | None:
     if (shown.status, shown.last_outcome, shown.last_response_status) != ("retrying", TIMED_OUT, None):
         return f"it has timed out, and is shown as {shown.status} with the outcome {shown.last_outcome}"
-    return _fault_alone(shown, [TIMED_OUT] * shown.attempt_count, {"due_at", "queued", "in_flight"})
+    return _fault_alone(shown, [TIMED_OUT] * shown.attempt_count, {"due_at", *HOLDS})
 
 
 def _fault_of_never_attempted(shown: Shown, *, paused: bool) -> str | None:
     if (shown.status, shown.last_outcome, shown.last_response_status, shown.reason) != ("waiting", None, None, None):
         return f"it was never attempted, and is shown as {shown.status} with the outcome {shown.last_outcome}"
-    return _fault_alone(shown, [], {"endpoint_paused"} if paused else {"queued", "in_flight"})
+    return _fault_alone(shown, [], {"endpoint_paused"} if paused else HOLDS)
 
 
 def _fault_alone(shown: Shown, outcomes: Sequence[str], reasons: Collection[str | None]) -> str | None:

@@ -5,8 +5,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from posthouse.drills.drill import Drill
+from posthouse.drills.flood import Flood
 from posthouse.drills.ground import Ground
 from posthouse.drills.kills import Kills
+from posthouse.drills.neighbours import NoisyNeighbours
+from posthouse.drills.order import Order
+from posthouse.drills.outage import Outage
 from posthouse.drills.plan import Show
 from posthouse.drills.poison import PoisonEvents
 from posthouse.drills.report import Report
@@ -14,7 +18,8 @@ from posthouse.drills.status import StatusHonesty
 from posthouse.drills.stuck import StuckQueues
 
 DRILLS: Final[Mapping[str, type[Drill]]] = {
-    drill.number: drill for drill in (StuckQueues, StatusHonesty, Kills, PoisonEvents)
+    drill.number: drill
+    for drill in (Flood, StuckQueues, StatusHonesty, Outage, Order, NoisyNeighbours, Kills, PoisonEvents)
 }
 
 

@@ -1,18 +1,22 @@
-"""The publishing application of a drill: a steady rate, and every event repeated until it has its 202."""
+"""The publishing application of a drill: a steady rate, or all at once, and each event repeated until its 202."""
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
 
+from posthouse.core.limits import BATCH_EVENTS_MAX
 from posthouse.drills.events import Outgoing
 from posthouse.drills.line import Answer, CutOff, Line, NotConnected
 from posthouse.drills.plan import DrillFailed
 
 CONNECTIONS: Final = 64
 WAITING_MAX: Final = 10_000  #: events that are due and not taken by a connection; then the clock stands still
+FILLING_CONNECTIONS: Final = 4
 AGAIN_SECONDS: Final = 0.1  #: before an event is published again
 ACCEPTED: Final = 202
 _AGAIN: Final = frozenset({429, 503})
@@ -31,7 +35,12 @@ class _Accepted(msgspec.Struct):
     duplicate: bool
 
 
+class _AllAccepted(msgspec.Struct):
+    events: list[_Accepted]
+
+
 _decode: Final = msgspec.json.Decoder(_Accepted).decode
+_decode_all: Final = msgspec.json.Decoder(_AllAccepted).decode
 
 
 class Publisher:
@@ -41,18 +50,17 @@ class Publisher:
         url: the node; it may come and go.
         api_key: of the node.
         tenant: whose events these are.
-        events: what to publish, in this order.
-        rate: events a second.
     """
 
-    def __init__(self, url: str, api_key: str, *, tenant: str, events: Iterator[Outgoing], rate: float) -> None:
+    def __init__(self, url: str, api_key: str, *, tenant: str) -> None:
         self._url = url
         self._api_key = api_key
         self._tenant = tenant
-        self._events = events
-        self._rate = rate
         self._due: asyncio.Queue[Outgoing | None] = asyncio.Queue(WAITING_MAX)
         self._stopping = False
+        #: Ordering key → whose turn it is: an event is published once the one of its key before it has its 202.
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.rate = 0.0  #: events a second that :meth:`run` publishes; may be changed meanwhile
         self.sent: dict[str, Sent] = {}  #: every event that was published, answered or not
         self.acknowledged = 0  #: events with a 202
         self.owed = 0  #: deliveries of those
@@ -64,20 +72,28 @@ class Publisher:
         """Make no more events; :meth:`run` ends when all that were made are accepted."""
         self._stopping = True
 
-    async def run(self) -> None:
-        """Publish everything. Raises DrillFailed in a group if the node refuses an event for good."""
+    async def run(self, events: Iterator[Outgoing], *, rate: float) -> None:
+        """Publish all of these in this order, one by one. Raises DrillFailed in a group if one is refused for good."""
+        self.rate = rate
         async with asyncio.TaskGroup() as group:
             for _ in range(CONNECTIONS):
                 group.create_task(self._work())
-            await self._pace()
+            await self._pace(events)
 
-    async def _pace(self) -> None:
-        started = time.monotonic()
-        for number, event in enumerate(self._events):
-            await asyncio.sleep(max(0.0, started + number / self._rate - time.monotonic()))
+    async def fill(self, events: Iterator[Outgoing]) -> None:
+        """Publish all of these in batches, as fast as the node takes them. Raises as :meth:`run` does."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(FILLING_CONNECTIONS):
+                group.create_task(self._fill(events))
+
+    async def _pace(self, events: Iterator[Outgoing]) -> None:
+        due_at = time.monotonic()
+        for event in events:
+            await asyncio.sleep(max(0.0, due_at - time.monotonic()))
             if self._stopping:
                 break
             await self._due.put(event)
+            due_at += 1 / self.rate
         for _ in range(CONNECTIONS):
             await self._due.put(None)
 
@@ -85,28 +101,52 @@ class Publisher:
         line = Line(self._url, self._api_key)
         try:
             while (event := await self._due.get()) is not None:
-                await self._publish(line, event)
+                self.sent[event.id] = Sent(event.type, event.digest)
+                if event.ordering_key is None:
+                    await self._publish(line, event)
+                else:
+                    async with self._turns[event.ordering_key]:
+                        await self._publish(line, event)
+        finally:
+            line.close()
+
+    async def _fill(self, events: Iterator[Outgoing]) -> None:
+        line = Line(self._url, self._api_key)
+        try:
+            while batch := list(islice(events, BATCH_EVENTS_MAX)):
+                await self._publish_batch(line, batch)
         finally:
             line.close()
 
     async def offer(self, line: Line, event: Outgoing) -> Answer:
         """Publish one event once, whatever the answer is. Raises NotConnected or CutOff."""
-        head = msgspec.json.encode({"type": event.type, "id": event.id, "tenant": self._tenant})
-        answer = await line.ask("POST", "/v1/events", head[:-1] + b',"data":' + event.data + b"}")
+        answer = await line.ask("POST", "/v1/events", event.body(self._tenant))
         if answer.status == ACCEPTED:
-            sent = self.sent.setdefault(event.id, Sent(event.type, event.digest))
-            accepted = _decode(answer.body)
-            sent.accepted_at = time.monotonic()
-            self.acknowledged += 1
-            self.owed += accepted.deliveries
-            self.repeats += accepted.duplicate
+            self._note(event, _decode(answer.body))
         return answer
 
+    def _note(self, event: Outgoing, accepted: _Accepted) -> None:
+        sent = self.sent.setdefault(event.id, Sent(event.type, event.digest))
+        sent.accepted_at = time.monotonic()
+        self.acknowledged += 1
+        self.owed += accepted.deliveries
+        self.repeats += accepted.duplicate
+
     async def _publish(self, line: Line, event: Outgoing) -> None:
-        self.sent[event.id] = Sent(event.type, event.digest)
+        answer = await self._until_taken(line, "/v1/events", event.body(self._tenant))
+        self._note(event, _decode(answer.body))
+
+    async def _publish_batch(self, line: Line, batch: Sequence[Outgoing]) -> None:
+        body = b'{"events":[' + b",".join(event.body(self._tenant) for event in batch) + b"]}"
+        answer = await self._until_taken(line, "/v1/events/batch", body)
+        for event, accepted in zip(batch, _decode_all(answer.body).events, strict=True):
+            self._note(event, accepted)
+
+    async def _until_taken(self, line: Line, target: str, body: bytes) -> Answer:
+        """Send this until it has its 202; that answer."""
         while True:
             try:
-                answer = await self.offer(line, event)
+                answer = await line.ask("POST", target, body)
             except CutOff:
                 self.cut_off.append(time.monotonic())
                 continue
@@ -114,8 +154,8 @@ class Publisher:
                 pass
             else:
                 if answer.status == ACCEPTED:
-                    return
+                    return answer
                 if answer.status not in _AGAIN:
-                    raise DrillFailed(f"The node refused event {event.id}: {answer.status} {answer.body[:300]!r}.")
+                    raise DrillFailed(f"The node refused {body[:80]!r}…: {answer.status} {answer.body[:300]!r}.")
                 self.refused += 1
             await asyncio.sleep(AGAIN_SECONDS)

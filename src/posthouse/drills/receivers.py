@@ -5,8 +5,9 @@ All of it runs on the drill's background loop; others read plain numbers, or ask
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Final, cast
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Final, NamedTuple, cast
 
 import httptools
 import msgspec
@@ -15,9 +16,27 @@ from posthouse.core.errors import SignatureInvalid
 from posthouse.core.signature import verify
 from posthouse.drills.events import digest_of_body
 
-_ANSWER: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
-_UNKNOWN: Final = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
+_OK: Final = 200
+_NOT_FOUND: Final = 404
 _BACKLOG: Final = 1_024
+
+
+class Reply(NamedTuple):
+    """What a receiver does with a request."""
+
+    status: int | None = _OK  #: None: it hangs up without an answer
+    delay_s: float = 0.0
+
+
+class Step(NamedTuple):
+    """Something that happened at a receiver."""
+
+    at: float  #: monotonic
+    event: str
+    status: int | None  #: of the answer; None: the request came
+
+
+_PROMPT: Final = Reply()
 
 
 class Seen(msgspec.Struct, gc=False):
@@ -41,24 +60,33 @@ class Inbox:
         self.endpoint = ""  #: its id, once it is created
         self.secret = ""
         self.hangs = False  #: requests that come while it does get no answer until :meth:`recover`
+        self.reply: Callable[[str], Reply] = lambda _event: _PROMPT  #: what it does with a request of this event
+        self.trace: list[Step] | None = None  #: all that happens, in its order; None: nobody wants to know
         self.seen: dict[str, Seen] = {}
         self.delivered = 0  #: distinct events that got 200
         self.altered = 0  #: repeats with another content than the first time
         self.forged = 0  #: requests whose signature is not valid, or that are no envelope
         #: Event → the times of its 200s that another one followed.
         self.repeated: dict[str, list[float]] = {}
-        self._held: dict[_Connection, Seen] = {}
+        self._held: dict[_Connection, tuple[str, Seen]] = {}
+        self._late: dict[_Connection, asyncio.TimerHandle] = {}
 
     def wants(self, event_type: str) -> bool:
         """Whether an event of this type is owed to it."""
         return event_type in self.types or "*" in self.types
 
     def recover(self) -> None:
-        """Hang no longer, and answer whatever is held."""
+        """Hang no longer, and answer whatever is held for no other reason."""
         self.hangs = False
-        for connection, seen in list(self._held.items()):
-            self.lost(connection)
-            self._answer(connection, seen)
+        for connection in [held for held in self._held if held not in self._late]:
+            self._answer(connection, *self._release(connection), _OK)
+
+    def first_answered_at(self, event: str) -> float | None:
+        """When this event got its first 200, monotonic; None: it has none."""
+        seen = self.seen.get(event)
+        if seen is None or not seen.answered:
+            return None
+        return self.repeated[event][0] if event in self.repeated else seen.answered_at
 
     def take(self, connection: "_Connection", headers: dict[str, str], body: bytes) -> None:
         """Remember a request and answer it, or hold it."""
@@ -71,26 +99,55 @@ class Inbox:
             self.altered += 1
         seen.requests += 1
         seen.changed_at = time.monotonic()
+        if self.trace is not None:
+            self.trace.append(Step(seen.changed_at, event, None))
         if self.hangs:
-            seen.held += 1
-            self._held[connection] = seen
+            self._hold(connection, event, seen)
             return
-        if seen.answered:
-            self.repeated.setdefault(event, []).append(seen.answered_at)
-        self._answer(connection, seen)
+        reply = self.reply(event)
+        if reply.status is None:
+            connection.abort()
+        elif reply.delay_s:
+            self._hold(connection, event, seen)
+            loop = asyncio.get_running_loop()
+            self._late[connection] = loop.call_later(reply.delay_s, self._answer_late, connection, reply.status)
+        else:
+            self._answer(connection, event, seen, reply.status)
 
     def lost(self, connection: "_Connection") -> None:
-        """The other side has hung up, or it is about to get its answer."""
-        seen = self._held.pop(connection, None)
-        if seen is not None:
-            seen.held -= 1
-            seen.changed_at = time.monotonic()
+        """The other side has hung up."""
+        if connection in self._held:
+            self._release(connection)
 
-    def _answer(self, connection: "_Connection", seen: Seen) -> None:
-        self.delivered += not seen.answered
-        seen.answered += 1
-        seen.answered_at = seen.changed_at = time.monotonic()
-        connection.write(_ANSWER)
+    def _hold(self, connection: "_Connection", event: str, seen: Seen) -> None:
+        seen.held += 1
+        self._held[connection] = event, seen
+
+    def _release(self, connection: "_Connection") -> tuple[str, Seen]:
+        """The event whose request was held there, and what is known of it."""
+        event, seen = self._held.pop(connection)
+        timer = self._late.pop(connection, None)
+        if timer is not None:
+            timer.cancel()
+        seen.held -= 1
+        seen.changed_at = time.monotonic()
+        return event, seen
+
+    def _answer_late(self, connection: "_Connection", status: int) -> None:
+        self._answer(connection, *self._release(connection), status)
+
+    def _answer(self, connection: "_Connection", event: str, seen: Seen, status: int) -> None:
+        now = time.monotonic()
+        if status == _OK:
+            if seen.answered:
+                self.repeated.setdefault(event, []).append(seen.answered_at)
+            self.delivered += not seen.answered
+            seen.answered += 1
+            seen.answered_at = now
+        seen.changed_at = now
+        if self.trace is not None:
+            self.trace.append(Step(now, event, status))
+        connection.answer(status)
 
     def _checked(self, headers: dict[str, str], body: bytes) -> bytes:
         try:
@@ -112,28 +169,49 @@ class Receivers:
         self._host = host
         self.port = 0  #: once it is open
         self.inboxes: dict[str, Inbox] = {}
+        self.hole_port = 0  #: of the receivers that :meth:`swallow` concerns
+        self.swallows = False
         self.strays = 0  #: requests to a path that nobody opened
         self.connections: set[_Connection] = set()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
 
     async def open(self) -> None:
-        """Listen on a free port. Raises OSError."""
+        """Listen on two free ports. Raises OSError."""
+        self.port = await self._listen(is_hole=False)
+        self.hole_port = await self._listen(is_hole=True)
+
+    async def _listen(self, *, is_hole: bool) -> int:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), self._host, 0, backlog=_BACKLOG)
-        self.port = self._server.sockets[0].getsockname()[1]
+        server = await loop.create_server(lambda: _Connection(self, is_hole=is_hole), self._host, 0, backlog=_BACKLOG)
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
         """Listen no more and break all connections off. Idempotent."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for connection in list(self.connections):
             connection.abort()
 
-    def inbox(self, name: str, types: Sequence[str]) -> Inbox:
-        """A new receiver for events of these types (``*`` for all)."""
+    def swallow(self) -> None:
+        """Make black holes of the receivers behind the hole: they take connections and requests, and say nothing."""
+        self.swallows = True
+        for connection in self.connections:
+            connection.fall_silent()
+
+    def give_back(self) -> None:
+        """End that; connections that were swallowed break off."""
+        self.swallows = False
+        for connection in list(self.connections):
+            if connection.is_hole:
+                connection.abort()
+
+    def inbox(self, name: str, types: Sequence[str], *, behind_hole: bool = False) -> Inbox:
+        """A new receiver for events of these types (``*`` for all), one that can become a black hole if wanted."""
         path = f"/{name}"
         host = f"[{self._host}]" if ":" in self._host else self._host
-        inbox = self.inboxes[path] = Inbox(path, f"http://{host}:{self.port}{path}", types)
+        port = self.hole_port if behind_hole else self.port
+        inbox = self.inboxes[path] = Inbox(path, f"http://{host}:{port}{path}", types)
         return inbox
 
     @property
@@ -143,13 +221,19 @@ class Receivers:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, receivers: Receivers) -> None:
+    def __init__(self, receivers: Receivers, *, is_hole: bool) -> None:
         self._receivers = receivers
+        self.is_hole = is_hole
         self._inbox: Inbox | None = None
         self._reset()
 
-    def write(self, data: bytes) -> None:
-        self._transport.write(data)
+    def answer(self, status: int) -> None:
+        self._transport.write(f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-length: 0\r\n\r\n".encode())
+
+    def fall_silent(self) -> None:
+        """Read nothing more, if it is one that is swallowed."""
+        if self.is_hole and self._transport.is_reading():
+            self._transport.pause_reading()
 
     def abort(self) -> None:
         self._transport.abort()
@@ -165,6 +249,8 @@ class _Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._parser = httptools.HttpRequestParser(self)
         self._receivers.connections.add(self)
+        if self._receivers.swallows:
+            self.fall_silent()
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - as a Protocol has it
         self._receivers.connections.discard(self)
@@ -194,6 +280,6 @@ class _Connection(asyncio.Protocol):
         self._reset()
         if self._inbox is None:
             self._receivers.strays += 1
-            self.write(_UNKNOWN)
+            self.answer(_NOT_FOUND)
         else:
             self._inbox.take(self, headers, body)

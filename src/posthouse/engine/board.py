@@ -3,13 +3,14 @@
 All of it is bookkeeping without I/O, touched on the event loop's thread only.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from posthouse.core.limits import IN_FLIGHT_PER_ENDPOINT, WINDOWS_BYTES_MAX
+from posthouse.core.limits import IN_FLIGHT_PER_ENDPOINT, IN_FLIGHT_PER_NODE, WINDOWS_BYTES_MAX
 from posthouse.core.model import Endpoint, EndpointState, Lane
-from posthouse.core.schedule import Ready, plan
+from posthouse.core.ports import Clock
+from posthouse.engine.tenants import TenantDesks
+from posthouse.engine.turns import Turns
 from posthouse.engine.windows import Desk, Window
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.store.protocol import Work
@@ -19,28 +20,37 @@ BRISK_MAX: Final = 128  #: live deliveries that only wait for this node, above w
 
 
 class Board:
-    """Desks by endpoint, and for each lane the ring of windows that have something to send.
+    """Desks by endpoint, and their buffers; :attr:`turns` says what may be sent of it now.
 
-    ``unusable(desk)`` is called for an active endpoint of which something is stored that cannot be used; it is held.
+    ``made(desk)`` is called for each new desk, ``unusable(desk)`` for an active endpoint of which something is stored
+    that cannot be used (it is held), and ``woken(desk)`` when a time comes that an endpoint waited for.
     """
 
     def __init__(
         self,
         catalogue: Catalogue,
+        clock: Clock,
         *,
+        in_flight_max: int = IN_FLIGHT_PER_NODE,
         in_flight_per_endpoint: int = IN_FLIGHT_PER_ENDPOINT,
+        in_flight_per_tenant: int = 0,
+        made: Callable[[Desk], None] = lambda _: None,
         unusable: Callable[[Desk], None] = lambda _: None,
+        woken: Callable[[Desk | None], None] = lambda _: None,
     ) -> None:
         self._catalogue = catalogue
+        self._clock = clock
         self._per_endpoint = in_flight_per_endpoint
+        self._made = made
         self._unusable = unusable
         self._desks: dict[int, Desk] = {}
+        self._sound: dict[int, Endpoint] = {}  # found to have no flaw: desks are made and forgotten often
         self._clear_at = DESKS_MAX  # with so many desks the idle ones are looked for
-        self._rings: dict[Lane, deque[Window]] = {lane: deque() for lane in Lane}
-        self._turn = 0
+        self._tenants = TenantDesks(catalogue, in_flight_per_tenant=in_flight_per_tenant, monotonic=clock.monotonic)
         self._brisk = 0  # live deliveries buffered for endpoints that answer well
         self.items = 0  #: deliveries in all buffers
         self.bytes = 0  #: event data in all buffers
+        self.turns = Turns(self._tenants, clock, in_flight_max=in_flight_max, take=self.take, woken=woken)
 
     # -- desks ----------------------------------------------------------------------------------
 
@@ -61,7 +71,15 @@ class Board:
                 return None
             if len(self._desks) >= self._clear_at:
                 self._forget_idle()
-            desk = self._desks[endpoint_key] = Desk(endpoint)
+            tenant = self._tenants.of(endpoint.environment, endpoint.tenant)
+            now = self._clock.monotonic()
+            sound = self._sound.get(endpoint_key) is endpoint
+            desk = Desk(endpoint, tenant, cap=self._per_endpoint, now=now, sound=sound)
+            if desk.unusable is None:
+                self._sound[endpoint_key] = endpoint
+            self._desks[endpoint_key] = desk
+            tenant.desks += 1
+            self._made(desk)
             self.report(desk)
         return desk
 
@@ -70,8 +88,20 @@ class Board:
 
         So a look costs a bounded share of each desk that was made, also when none of them is idle.
         """
-        self._desks = {key: desk for key, desk in self._desks.items() if not desk.is_idle}
-        self._clear_at = max(DESKS_MAX, 2 * len(self._desks))
+        now = self._clock.monotonic()
+        self._sound = {key: found for key, found in self._sound.items() if self._catalogue.endpoint(key) is found}
+        kept = {}
+        for key, desk in self._desks.items():
+            if desk.is_idle(now):
+                desk.tenant.desks -= 1
+            else:
+                kept[key] = desk
+        self._desks = kept
+        self._clear_at = max(DESKS_MAX, 2 * len(kept))
+
+    def desks(self) -> list[Desk]:
+        """All of them."""
+        return list(self._desks.values())
 
     def desks_in(self, slots: set[int]) -> Iterable[Desk]:
         """The desks whose slot is one of ``slots``."""
@@ -79,45 +109,46 @@ class Board:
 
     def change(self, endpoint: Endpoint) -> Desk | None:
         """Take over a changed endpoint; the desk, if there is one and the endpoint still exists."""
+        self._sound.pop(endpoint.key, None)
         desk = self._desks.get(endpoint.key)
         if desk is None:
             return None
-        desk.use(endpoint)
+        desk.use(endpoint, cap=self._per_endpoint, now=self._clock.monotonic())
         if endpoint.state is EndpointState.DELETED:
             self.drop(desk)
             return None
         self.report(desk)
-        if desk.is_held:
-            self._forget_all(desk)
+        if desk.is_stopped:
+            self.forget_all(desk)
+        else:
+            self.turns.enlist_all(desk)
         return desk
 
     def hold(self, desk: Desk, flaw: str) -> None:
         """Send nothing more to an endpoint that turned out to be unusable; the store keeps what it is owed."""
         desk.unusable = flaw
         desk.is_held = True
-        self._forget_all(desk)
+        self.forget_all(desk)
         self.report(desk)
-
-    def is_at_cap(self, desk: Desk) -> bool:
-        """Whether all else of the endpoint has to wait until one of its requests comes back."""
-        return desk.in_flight >= self._per_endpoint
 
     def report(self, desk: Desk) -> None:
         """Say so if the endpoint is active and cannot be used."""
         if desk.unusable is not None and desk.endpoint.state is EndpointState.ACTIVE:
             self._unusable(desk)
 
-    def _forget_all(self, desk: Desk) -> None:
+    def forget_all(self, desk: Desk) -> None:
+        """Empty all buffers of an endpoint; the store still holds what was in them."""
         for window in desk.windows.values():
             self.forget(window)
 
     def drop(self, desk: Desk) -> None:
         """Forget all that is in memory of an endpoint's work, which the store has."""
-        self._forget_all(desk)
+        self.forget_all(desk)
         for window in desk.windows.values():
             window.more = False
             window.timer_at = None
-        self._desks.pop(desk.endpoint.key, None)
+        if self._desks.pop(desk.endpoint.key, None) is not None:
+            desk.tenant.desks -= 1
 
     # -- buffers --------------------------------------------------------------------------------
 
@@ -133,7 +164,7 @@ class Board:
 
     def offer(self, window: Window, work: Work) -> bool:
         """Buffer ``work`` if its turn is now: nothing older waits in the store, and there is room."""
-        if window.more or window.refilling or window.is_full or window.desk.is_held or self.is_full:
+        if window.more or window.refilling or window.is_full or window.desk.is_stopped or self.is_full:
             window.more = True
             return False
         self.push(window, work)
@@ -144,28 +175,22 @@ class Board:
         window.buffer.append(work)
         window.desk.in_hand.add(work.obligation.event_key)
         self._count(window, 1, len(work.event.data))
-        self.enlist(window)
+        self.turns.enlist(window)
 
     def take(self, window: Window) -> Work:
-        """The first delivery of the buffer, on its way from now on."""
+        """The first delivery of the buffer, out of it from now on."""
         work = window.buffer.popleft()
-        desk = window.desk
-        desk.in_flight += 1
-        desk.sending.add(work.obligation.event_key)
         self._count(window, -1, -len(work.event.data))
         return work
 
-    def land(self, desk: Desk, event_key: int, *, brisk: bool) -> None:
-        """A request came back; there is room for the next one of its endpoint."""
-        desk.in_flight -= 1
-        desk.sending.discard(event_key)
+    def land(self, desk: Desk, works: list[Work], *, brisk: bool, proven: bool) -> None:
+        """A request came back; ``brisk``: with a quick and good answer, ``proven``: with any answer in time."""
         if brisk is not desk.is_brisk:
             live = desk.windows.get(Lane.LIVE)
             waiting = len(live.buffer) if live is not None else 0
             self._brisk += waiting if brisk else -waiting
             desk.is_brisk = brisk
-        for window in desk.windows.values():
-            self.enlist(window)
+        self.turns.land(desk, works, proven=proven)
 
     def withdraw(self, desk: Desk, event_key: int) -> None:
         """Take one delivery out of the buffers, if it is there."""
@@ -176,6 +201,18 @@ class Board:
                     desk.in_hand.discard(event_key)
                     self._count(window, -1, -len(work.event.data))
                     break
+
+    def withdraw_key(self, desk: Desk, ordering_key: str) -> list[Work]:
+        """Take the deliveries of an ordering key out of the buffers; those that were there."""
+        found = [
+            work
+            for window in desk.windows.values()
+            for work in window.buffer
+            if work.event.ordering_key == ordering_key
+        ]
+        for work in found:
+            self.withdraw(desk, work.obligation.event_key)
+        return found
 
     def forget(self, window: Window) -> None:
         """Empty a buffer; the store still holds what was in it."""
@@ -192,41 +229,3 @@ class Board:
         self.bytes += size
         if window.lane is Lane.LIVE and window.desk.is_brisk:
             self._brisk += items
-
-    # -- choosing -------------------------------------------------------------------------------
-
-    def enlist(self, window: Window) -> None:
-        """Put a window into its ring if it has something that may be sent now."""
-        desk = window.desk
-        if window.buffer and not window.listed and desk.in_flight < self._per_endpoint and not desk.is_held:
-            window.listed = True
-            self._rings[window.lane].append(window)
-
-    def choose(self, capacity: int) -> list[tuple[Window, int]]:
-        """The windows to send from now, and how many deliveries of each, in order.
-
-        Looks at no more than ``capacity`` windows of a ring that can send and turns the ring, so its cost
-        does not grow with the number of endpoints that have work. A window that is not chosen goes back
-        into its ring; the caller takes from a chosen one, then enlists it again. One that cannot send any
-        more since it was enlisted leaves the ring and hides nobody.
-        """
-        seen: list[Window] = []
-        ready: list[Ready] = []
-        for ring in self._rings.values():
-            enough = len(seen) + capacity
-            while ring and len(seen) < enough:
-                window = ring.popleft()
-                window.listed = False
-                desk = window.desk
-                free = self._per_endpoint - desk.in_flight
-                if window.buffer and free > 0 and not desk.is_held:
-                    ready.append(Ready(len(seen), window.lane, len(window.buffer), free, desk.endpoint.key))
-                    seen.append(window)
-        if not ready:
-            return []
-        self._turn += 1
-        chosen = plan(ready, capacity, self._turn)
-        if len(chosen) < len(seen):
-            for position in sorted(set(range(len(seen))).difference(position for position, _ in chosen)):
-                self.enlist(seen[position])
-        return [(seen[position], count) for position, count in chosen]

@@ -2,21 +2,23 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.core.ids import ENDPOINT, make_id
 from posthouse.core.limits import WINDOW_BYTES_MAX, WINDOW_ITEMS_MAX
+from posthouse.core.model import Lane
 from posthouse.core.ports import Clock
 from posthouse.engine.board import Board
 from posthouse.engine.seldom import SeldomLog
 from posthouse.engine.timers import Timers
 from posthouse.engine.windows import Window
-from posthouse.store.protocol import WorkFacet
+from posthouse.store.protocol import Refill, Work, WorkFacet
 from posthouse.telemetry import Log, Metrics
 
 REFILL_BELOW: Final = WINDOW_ITEMS_MAX // 4  #: a window with less than this asks the store for more
+FAR_FUTURE: Final = (1 << 62) - 1  #: Unix ms; everything is due by then
 REFILLS_MAX: Final = 16  #: reads of the store under way at a time
 _AGAIN_MS: Final = 1_000  # after a read that failed
 _HINT_MS: Final = 1_000  # whoever knows of due work has said so by then
@@ -74,7 +76,7 @@ class Refills:
         if (
             window.more
             and not window.refilling
-            and not window.desk.is_held
+            and not window.desk.is_stopped
             and len(window.buffer) < REFILL_BELOW
             and not self._stopped
         ):
@@ -128,36 +130,68 @@ class Refills:
         known = frozenset(desk.in_hand)
         window.more = False
         try:
-            self._reach(Failpoint.ADOPT_READING)
-            head = await self._store.fetch(
-                desk.endpoint.key,
-                window.lane,
-                now=self._clock.now_ms(),
-                limit=WINDOW_ITEMS_MAX + len(known),
-                bytes_max=WINDOW_BYTES_MAX,
-            )
-            self._reach(Failpoint.ADOPT_READ)
+            head = await self._fetch(window, len(known), now=self._clock.now_ms(), after=None)
+            ahead = None
+            if desk.pull is not None and window.lane is Lane.RETRY and not head.more:
+                ahead = await self._fetch(window, len(known), now=FAR_FUTURE, after=desk.pull)
         finally:
             window.refilling = False
         if not self._is_ours(window):
             return
         unknown, window.unknown = window.unknown, False
-        hinted_at = self._clock.now_ms() - _HINT_MS
         offered = window.more  # accepted work met this read and was left to the store
-        pushed = 0
         window.more = offered or head.more
-        for work in head.work:
-            event_key = work.obligation.event_key
-            if event_key in known or event_key in desk.in_hand:
-                continue
-            if window.is_full or desk.is_held:
-                window.more = True
-                break
-            self._board.push(window, work)
-            pushed += 1
-            if unknown and work.obligation.due_at <= hinted_at:
-                self._metrics.deliveries_swept += 1
+        pushed, whole = self._take_in(window, head.work, known, unknown=unknown)
+        if ahead is not None and whole:
+            pushed += self._pull(window, ahead, known)
+        window.more |= not whole
         if head.next_due_at is not None:
             self._timers.set(window, head.next_due_at)
         if offered or pushed:  # Else all of it is in hand, and the next settlement asks again.
             self.want(window)
+
+    async def _fetch(self, window: Window, known: int, *, now: int, after: tuple[int, int] | None) -> Refill:
+        """Read the head of a queue; as many more as are known, because they are skipped."""
+        self._reach(Failpoint.ADOPT_READING)
+        head = await self._store.fetch(
+            window.desk.endpoint.key,
+            window.lane,
+            now=now,
+            limit=WINDOW_ITEMS_MAX + known,
+            bytes_max=WINDOW_BYTES_MAX,
+            after=after,
+        )
+        self._reach(Failpoint.ADOPT_READ)
+        return head
+
+    def _take_in(
+        self, window: Window, works: Sequence[Work], known: frozenset[int], *, unknown: bool = False
+    ) -> tuple[int, bool]:
+        """Buffer what is not in hand, while there is room: how many, and whether there was room for all."""
+        desk = window.desk
+        hinted_at = self._clock.now_ms() - _HINT_MS
+        pushed = 0
+        for work in works:
+            event_key = work.obligation.event_key
+            if event_key in known or event_key in desk.in_hand:
+                continue
+            if window.is_full or desk.is_stopped:
+                return pushed, False
+            self._board.push(window, work)
+            pushed += 1
+            if unknown and work.obligation.due_at <= hinted_at:
+                self._metrics.deliveries_swept += 1
+        return pushed, True
+
+    def _pull(self, window: Window, ahead: Refill, known: frozenset[int]) -> int:
+        """Buffer retries before they are due, each once: how many. Without any left, nothing is pulled any more."""
+        desk = window.desk
+        pushed, whole = self._take_in(window, ahead.work, known)
+        if not ahead.work:
+            desk.pull = None
+            return 0
+        window.more = True
+        if whole:
+            last = ahead.work[-1].obligation
+            desk.pull = (last.due_at, last.event_key)
+        return pushed

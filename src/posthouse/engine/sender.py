@@ -1,30 +1,82 @@
-"""One attempt: sign, send, decide. What comes out is a settlement to be made durable."""
+"""One request: shape, sign, send, decide. What comes out are settlements to be made durable."""
 
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from posthouse import __version__
+from posthouse.core.batch import concerns_content, halves, not_taken
 from posthouse.core.delivery import State
 from posthouse.core.envelope import body as envelope_body
 from posthouse.core.errors import InvalidInput
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
-from posthouse.core.model import Attempt, Endpoint, Lane
+from posthouse.core.limits import (
+    BATCH_OUT_BYTES_MAX,
+    KIB,
+    RESPONSE_KEPT_BYTES_MAX,
+    RESPONSE_KEPT_IN_BATCH_BYTES_MAX,
+    RESPONSE_READ_BYTES_MAX,
+)
+from posthouse.core.model import Attempt, Endpoint, Event, Lane
 from posthouse.core.ports import Clock, Entropy
-from posthouse.core.retry import decide
+from posthouse.core.retry import NOT_TAKEN, RetrySchedule, decide
 from posthouse.core.signature import Signer
+from posthouse.engine.shapes import Shape, Verdict
 from posthouse.engine.windows import Desk
+from posthouse.expressions.errors import ExpressionError
 from posthouse.store.protocol import Settlement, Work
 from posthouse.telemetry import Metrics
-from posthouse.transport.protocol import Exchange, Request, Transport
+from posthouse.transport.protocol import Exchange, Failure, Request, Transport
 
 USER_AGENT: Final = f"Posthouse/{__version__}"
+
+_SHAPING_SECONDS: Final = 0.005  # then others get their turn on the loop
+_KIB_READ: Final = RESPONSE_READ_BYTES_MAX // KIB
+_UNREADABLE: Final = f"The answer may name events that failed, but is not valid JSON, or longer than {_KIB_READ} KiB."
+_NOT_TAKEN: Final = "The endpoint did not take this event of the batch"
+_NONE: Final[Mapping[str, str]] = {}  # of the events of a batch
 
 
 class Unusable(Exception):
     """What is stored of the endpoint cannot be used: nothing was sent, and nothing can be. Its text says why."""
 
 
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What came of one request, or of none."""
+
+    settlements: list[Settlement]
+    exchange: Exchange | None  #: as the endpoint's rules see it; None: nothing was sent
+    disable: bool  #: the endpoint does not want to be called any more (410)
+    #: To be sent at once, each as a request of its own, in this order; these have no settlement yet.
+    again: list[list[Work]]
+
+
+class _Made(msgspec.Struct, frozen=True, gc=False):
+    """What the settlements of one request share."""
+
+    schedule: RetrySchedule
+    epoch: int
+    probe: bool
+    started_at: int
+    ended_at: int
+    exchange: Exchange
+    headers: str  #: of the answer, one a line
+    body: bytes  #: of the answer, as much as is kept with each attempt
+
+
+class _Sifted(msgspec.Struct):
+    """What one request holds of several deliveries, and what becomes of the others."""
+
+    items: list[tuple[Event, bytes]] = []  #: with the data to send
+    sent: list[Work] = []  #: of these events
+    settlements: list[Settlement] = []  #: of those for which nothing is sent
+    again: list[list[Work]] = []  #: there is no room for these
+
+
 class Sender:
-    """Makes attempts. Holds no state of its own; signers are kept on the desks."""
+    """Makes attempts. Holds no state of its own; shapes and signers are kept on the desks."""
 
     def __init__(
         self, transport: Transport, clock: Clock, entropy: Entropy, metrics: Metrics, *, reach: Reach = pass_by
@@ -35,53 +87,158 @@ class Sender:
         self._metrics = metrics
         self._reach = reach
 
-    async def attempt(self, desk: Desk, work: Work, epoch: int) -> tuple[Settlement, Exchange, bool]:
-        """Send ``work`` once. Returns its settlement, the exchange, and whether the endpoint is gone (410).
+    def attempt(
+        self, desk: Desk, works: Sequence[Work], epoch: int, *, probe: bool = False
+    ) -> Coroutine[None, None, Outcome]:
+        """Send ``works`` once, in one request: a single one, unless the endpoint takes batches.
 
-        Raises :class:`Unusable`; whatever else it raises is a fault of the program.
+        A probe that fails spends no attempt of a delivery that is not due yet. What a batch is refused for may
+        concern one of its events only, and so may a fault of the program: such a batch comes back in two parts.
+
+        Raises :class:`Unusable`; whatever else it raises is a fault of the program while it delivered one event.
         """
-        obligation = work.obligation
-        event = work.event
+        return (self._attempt if len(works) == 1 else self._attempt_several)(desk, works, epoch, probe)
+
+    async def _attempt_several(self, desk: Desk, works: Sequence[Work], epoch: int, probe: bool) -> Outcome:  # noqa: FBT001
+        if not (desk.shape or self._shape(desk)).is_batched:  # It took batches when these were chosen.
+            return Outcome([], None, disable=False, again=[[work] for work in works])
+        try:
+            return await self._attempt(desk, works, epoch, probe)
+        except Unusable:
+            raise
+        except Exception:  # noqa: BLE001 - raised again for the event that it concerns, once that is alone
+            return Outcome([], None, disable=False, again=halves(works))
+
+    async def _attempt(self, desk: Desk, works: Sequence[Work], epoch: int, probe: bool) -> Outcome:  # noqa: FBT001
         started_at = self._clock.now_ms()
-        if obligation.last_number == 0:
-            self._metrics.accept_to_first_attempt_ms.observe(max(0, started_at - event.accepted_at))
-        body = envelope_body(event)
+        shape = desk.shape or self._shape(desk)
+        signer = self._signer(desk, started_at)
+        endpoint = desk.endpoint
+        own = desk.headers
+        settlements: list[Settlement] = []
+        again: list[list[Work]] = []
+        if shape.is_plain:
+            (work,) = works
+            message_id, body = work.event.id, envelope_body(work.event)
+        else:
+            sifted = await self._sift(shape, works, epoch)
+            settlements, again, works = sifted.settlements, sifted.again, sifted.sent
+            if not works:
+                return Outcome(settlements, None, disable=False, again=again)
+            message_id, body = shape.request(sifted.items, now=started_at)
         headers = {
             "Content-Type": "application/json",
             "User-Agent": USER_AGENT,
-            **desk.headers,
-            **self._signer(desk, started_at).headers(event.id, started_at // 1000, body),
+            **own,
+            **signer.headers(message_id, started_at // 1000, body),
         }
-        endpoint = desk.endpoint
         self._reach(Failpoint.SEND_SIGNED)
+        kept = RESPONSE_READ_BYTES_MAX if shape.is_batched else RESPONSE_KEPT_BYTES_MAX
         exchange = await self._transport.send(
-            Request(endpoint.url, headers, body, endpoint.connect_timeout_ms, endpoint.timeout_ms)
+            Request(endpoint.url, headers, body, endpoint.connect_timeout_ms, endpoint.timeout_ms, kept)
         )
         self._reach(Failpoint.SEND_ANSWERED)
-        now = self._clock.now_ms()
-        decision = decide(
+        self._metrics.attempt_total_ms.observe(exchange.timings.total_us / 1000)
+        if shape.judges:
+            exchange = shape.judge(exchange)
+        named = _NONE
+        if shape.is_batched:
+            exchange, named = _read(exchange)
+            if len(works) > 1 and _may_concern_one(exchange):
+                return Outcome(settlements, exchange, disable=False, again=[*halves(works), *again])
+        made = _Made(
             desk.schedule,
+            epoch,
+            probe,
+            started_at,
+            self._clock.now_ms(),
+            exchange,
+            "\n".join(f"{name}: {value}" for name, value in exchange.headers),
+            exchange.body[: RESPONSE_KEPT_BYTES_MAX if len(works) == 1 else RESPONSE_KEPT_IN_BATCH_BYTES_MAX],
+        )
+        disable = False
+        for work in works:
+            settlement, gone = self._settle(made, work, named.get(work.event.id))
+            settlements.append(settlement)
+            disable |= gone
+        return Outcome(settlements, exchange, disable, again)
+
+    async def _sift(self, shape: Shape, works: Sequence[Work], epoch: int) -> _Sifted:
+        """What one request holds of ``works``, each with its data; what a rule withholds needs none."""
+        sifted = _Sifted()
+        room = BATCH_OUT_BYTES_MAX
+        turn_at = self._clock.monotonic()
+        for position, work in enumerate(works):
+            data = shape.data(work.event)
+            if isinstance(data, Verdict):
+                sifted.settlements.append(self._withheld(work, data, epoch))
+            else:
+                room -= len(data)
+                if room < 0 and sifted.sent:
+                    sifted.again.append(list(works[position:]))
+                    break
+                sifted.items.append((work.event, data))
+                sifted.sent.append(work)
+            if self._clock.monotonic() - turn_at > _SHAPING_SECONDS:
+                await asyncio.sleep(0)
+                turn_at = self._clock.monotonic()
+        return sifted
+
+    def _withheld(self, work: Work, verdict: Verdict, epoch: int) -> Settlement:
+        return Settlement(
+            obligation=work.obligation,
+            epoch=epoch,
+            attempt=None,
+            state=verdict.state,
+            settled_at=self._clock.now_ms(),
+            reason=verdict.reason,
+        )
+
+    def _settle(self, made: _Made, work: Work, said: str | None) -> tuple[Settlement, bool]:
+        """The settlement of one delivery, and whether the endpoint is gone (410).
+
+        ``said``: what the answer to its batch says about its failure; None: nothing, and then it shares the batch's.
+        """
+        obligation = work.obligation
+        exchange = made.exchange
+        failure = exchange.failure if said is None else NOT_TAKEN
+        decision = decide(
+            made.schedule,
             attempts=obligation.attempts,
             opened_at=obligation.opened_at,
-            now=now,
-            failure=exchange.failure,
+            now=made.ended_at,
+            failure=failure,
             status=exchange.status,
             retry_after=exchange.retry_after,
             jitter=self._entropy.random(),
         )
-        self._metrics.attempts[exchange.failure or "success"] += 1
-        self._metrics.attempt_total_ms.observe(exchange.timings.total_us / 1000)
+        if obligation.last_number == 0:
+            waited = made.started_at - work.event.accepted_at
+            self._metrics.accept_to_first_attempt_ms.observe(max(0, waited))
+        self._metrics.attempts[failure or "success"] += 1
+        unspent = made.probe and failure is not None and obligation.due_at > made.started_at
+        state = State.RETRYING if unspent else decision.state
         settlement = Settlement(
             obligation=obligation,
-            epoch=epoch,
-            attempt=_attempt(obligation.last_number + 1, started_at, exchange),
-            state=decision.state,
-            settled_at=now,
-            due_at=decision.due_at if decision.state is State.RETRYING else 0,
-            lane=Lane.RETRY,
-            reason=decision.reason,
+            epoch=made.epoch,
+            attempt=_attempt(obligation.last_number + 1, made, failure, said),
+            state=state,
+            settled_at=made.ended_at,
+            due_at=obligation.due_at if unspent else decision.due_at if state is State.RETRYING else 0,
+            lane=obligation.lane if unspent else Lane.RETRY,
+            reason=None if unspent else decision.reason,
+            spent=not unspent,
         )
-        return settlement, exchange, decision.disable
+        return settlement, decision.disable
+
+    @staticmethod
+    def _shape(desk: Desk) -> Shape:
+        """The shape of what the endpoint gets; made anew with each change of it."""
+        try:
+            desk.shape = shape = Shape(desk.endpoint.rules)
+        except (InvalidInput, ExpressionError) as error:
+            raise Unusable(str(error)) from error
+        return shape
 
     @staticmethod
     def _signer(desk: Desk, now: int) -> Signer:
@@ -103,14 +260,31 @@ def valid_secrets(endpoint: Endpoint, now: int) -> list[str]:
     return [secret.value for secret in sorted(valid, key=lambda secret: -secret.created_at)]
 
 
-def _attempt(number: int, started_at: int, exchange: Exchange) -> Attempt:
+def _read(exchange: Exchange) -> tuple[Exchange, Mapping[str, str]]:
+    """A good answer to a batch, and the events that it names as failed; a failed exchange if that cannot be read."""
+    if exchange.failure is not None:
+        return exchange, _NONE
+    named = not_taken(exchange.body)
+    if named is None:
+        return msgspec.structs.replace(exchange, failure=Failure.PROTOCOL, error=_UNREADABLE), _NONE
+    return exchange, named
+
+
+def _may_concern_one(exchange: Exchange) -> bool:
+    """Whether a batch was refused for something that one of its events may have and another one not."""
+    return exchange.failure is Failure.STATUS and exchange.status is not None and concerns_content(exchange.status)
+
+
+def _attempt(number: int, made: _Made, failure: str | None, said: str | None) -> Attempt:
+    exchange = made.exchange
     timings = exchange.timings
+    error = exchange.error if said is None else f"{_NOT_TAKEN}: {said}" if said else f"{_NOT_TAKEN}."
     return Attempt(
         number=number,
-        started_at=started_at,
-        outcome=exchange.failure or "success",
+        started_at=made.started_at,
+        outcome=failure or "success",
         status=exchange.status,
-        error=exchange.error,
+        error=error,
         peer=exchange.peer,
         dns_us=timings.dns_us,
         connect_us=timings.connect_us,
@@ -118,6 +292,6 @@ def _attempt(number: int, started_at: int, exchange: Exchange) -> Attempt:
         first_byte_us=timings.first_byte_us,
         total_us=timings.total_us,
         reused=exchange.reused,
-        response_headers="\n".join(f"{name}: {value}" for name, value in exchange.headers),
-        response_body=exchange.body,
+        response_headers=made.headers,
+        response_body=made.body,
     )

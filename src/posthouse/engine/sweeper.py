@@ -31,7 +31,8 @@ _SLICE_QUEUES: Final = 500  # looked at before other work gets its turn
 class Sweeper:
     """Finds open work that no window knows: at the start all of it, later what a lost hint left.
 
-    ``free()`` tells whether the node could have sent more ever since it was asked before; ``kick()`` lets it send.
+    ``free()`` tells whether the node could have sent more ever since it was asked before; ``kick()`` lets it send;
+    ``review()`` looks at the endpoints that are not well.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Sweeper:
         metrics: Metrics,
         free: Callable[[], bool],
         kick: Callable[[], None],
+        review: Callable[[], None],
         reach: Reach = pass_by,
     ) -> None:
         self._store = work
@@ -60,6 +62,7 @@ class Sweeper:
         self._clock = clock
         self._free = free
         self._kick = kick
+        self._review = review
         self._reach = reach
         self._watchdog = Watchdog(clock)
         self._unhealed: set[Queue] = set()  # stuck ones whose endpoint was too busy to start anew with it
@@ -115,6 +118,7 @@ class Sweeper:
         if self._set_back:
             await self._retime()
         waiting = await self.survey(hinted=not first)
+        self._review()
         found = self._watchdog.look(waiting, free=self._free())
         unhealed = [*(queue for queue in self._unhealed if self.is_stuck(queue)), *found]
         self._unhealed.clear()
@@ -168,7 +172,7 @@ class Sweeper:
             else:
                 self._refills.look(window)
         else:
-            self._board.enlist(window)
+            self._board.turns.enlist(window)
 
     def _start_anew(self, queue: Queue) -> None:
         """Whatever keeps the queue, it may lie in what is in memory: forget that. The store has it all.
@@ -200,7 +204,9 @@ class Sweeper:
         if slot_of(endpoint.key) not in self._leases.epochs or (endpoint.key, backlog.event_key) in committing:
             return True
         desk = self._board.find(endpoint.key)
-        return desk is not None and (backlog.event_key in desk.sending or self._board.is_at_cap(desk))
+        if desk is None:
+            return False
+        return backlog.event_key in desk.sending or self._board.turns.holder(desk, backlog.lane) is not None
 
     async def _retime(self) -> None:
         """Let nobody wait for a time that only a clock knew which was ahead of this one."""

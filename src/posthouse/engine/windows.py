@@ -10,11 +10,17 @@ from typing import Final
 from posthouse.core.errors import PosthouseError
 from posthouse.core.limits import WINDOW_BYTES_MAX, WINDOW_ITEMS_MAX
 from posthouse.core.model import Endpoint, EndpointState, Lane, slot_of
-from posthouse.core.retry import PRESETS, RetrySchedule, parse_schedule
-from posthouse.core.signature import Signer, validate_secret
-from posthouse.gateway.endpoint_input import EndpointChange, check_change
+from posthouse.core.retry import PRESETS, RetrySchedule, cut, parse_schedule
+from posthouse.core.rules import Order
+from posthouse.core.signature import Signer
+from posthouse.engine.gates import Gate
+from posthouse.engine.shapes import Shape
+from posthouse.engine.tenants import TenantDesk
+from posthouse.engine.wakes import NEVER
+from posthouse.gateway.endpoint_input import check_stored
 from posthouse.store.protocol import Work
 
+UNPROVEN_MAX: Final = 2  #: requests on their way to an endpoint that has not answered in time lately
 _NO_SCHEDULE: Final = PRESETS["three-weeks"]  #: of an endpoint whose own cannot be read; nothing is sent by it
 
 
@@ -51,23 +57,43 @@ class Desk:
     """All that a node knows of one endpoint that it works for: its windows and what is under way."""
 
     __slots__ = (
+        "cap",
         "endpoint",
+        "gate",
         "headers",
+        "holders",
         "in_flight",
         "in_hand",
+        "is_batched",
         "is_brisk",
         "is_held",
+        "is_probed",
+        "is_proven",
+        "keeps_order",
+        "live_run",
+        "probed_at",
+        "pull",
+        "room",
         "schedule",
         "sending",
+        "shape",
         "signer",
         "signer_until",
         "slot",
+        "starts_at",
+        "tenant",
         "unusable",
+        "wake_at",
         "windows",
     )
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, tenant: TenantDesk, *, cap: int, now: float, sound: bool = False) -> None:
+        """``cap``: requests on their way at once, where the endpoint has no rule of its own.
+
+        ``sound``: this very endpoint was found to have no flaw before.
+        """
         self.slot = slot_of(endpoint.key)
+        self.tenant = tenant
         self.windows: dict[Lane, Window] = {}
         self.in_flight = 0  #: requests on their way
         #: Event keys that are buffered, on their way, or answered and not settled yet.
@@ -76,20 +102,50 @@ class Desk:
         self.sending: set[int] = set()
         #: Whether the latest answer was quick and good: what waits then waits for this node.
         self.is_brisk = True
+        #: Whether the latest request was answered in time. Until then it gets a small part of the node's room.
+        self.is_proven = False
+        self.live_run = 0  #: live deliveries in a row that its other lanes let pass
+        self.holders = 0  #: jobs that hold its backlog
+        self.gate = Gate(now)
+        self.is_probed = False  #: a probe is on its way, or being looked for
+        #: Which delivery was probed with latest, as (due_at, event key), if it was not due.
+        self.probed_at: tuple[int, int] | None = None
+        #: Where pulling its retries forward has come to, as (due_at, event key); None: nothing is pulled.
+        self.pull: tuple[int, int] | None = None
+        self.starts_at = 0.0  #: nothing is sent before, monotonic seconds
+        self.wake_at = NEVER
         self.schedule: RetrySchedule = _NO_SCHEDULE
-        self.use(endpoint)
+        self.use(endpoint, cap=cap, now=now, sound=sound)
 
-    def use(self, endpoint: Endpoint) -> None:
+    def use(self, endpoint: Endpoint, *, cap: int, now: float, sound: bool = False) -> None:
         """Work with the endpoint as it is now; hold it if what is stored of it cannot be used."""
         self.endpoint = endpoint
+        rules = endpoint.rules
         #: Why nothing can be sent to it, although it may be active; None: all is well.
-        self.unusable = flaw_of(endpoint)
+        self.unusable = None if sound else flaw_of(endpoint)
         self.is_held = endpoint.state is not EndpointState.ACTIVE or self.unusable is not None
+        self.is_batched = rules.batch is not None
+        self.keeps_order = rules.order is not Order.NONE  #: events with an ordering key go one by one
+        self.cap = cap if rules.in_flight_max is None else rules.in_flight_max
+        self.prove(proven=self.is_proven)
         if self.unusable is None:
-            self.schedule = parse_schedule(endpoint.retry)
+            schedule = parse_schedule(endpoint.retry)
+            self.schedule = cut(schedule, rules.block_seconds * 1_000) if rules.order is Order.FIFO else schedule
+            self.gate.use(rules.rate, now)
         self.headers = dict(endpoint.headers)
+        self.shape: Shape | None = None  #: made by the sender
         self.signer: Signer | None = None  #: made by the sender
         self.signer_until: int | None = None  #: when one of its secrets expires
+
+    def prove(self, *, proven: bool) -> None:
+        """It answered in time, or did not: as much is on its way to it as that deserves."""
+        self.is_proven = proven
+        self.room = self.cap if proven else min(self.cap, UNPROVEN_MAX)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it gets nothing but perhaps a probe: it is held, or down."""
+        return self.is_held or self.gate.is_down
 
     def window(self, lane: Lane) -> Window:
         """The window of ``lane``."""
@@ -99,9 +155,14 @@ class Desk:
         return window
 
     @property
-    def is_idle(self) -> bool:
-        """Whether forgetting it loses no knowledge."""
-        return not self.in_hand and not any(
+    def has_nothing_waiting(self) -> bool:
+        """Whether none of its work is due."""
+        return not self.in_hand and not any(window.more or window.refilling for window in self.windows.values())
+
+    def is_idle(self, now: float) -> bool:
+        """Whether forgetting it at monotonic time ``now`` loses no knowledge."""
+        knows = self.in_hand or self.holders or self.gate.knows(now) or self.starts_at > now
+        return not knows and not any(
             window.more or window.refilling or window.timer_at is not None for window in self.windows.values()
         )
 
@@ -112,13 +173,7 @@ def flaw_of(endpoint: Endpoint) -> str | None:
     The API stores no such endpoint. One that got into the store in another way is held, and concerns nobody else.
     """
     try:
-        check_change(
-            EndpointChange(url=endpoint.url, events=endpoint.events, headers=endpoint.headers, retry=endpoint.retry),
-            connect_timeout_ms=endpoint.connect_timeout_ms,
-            timeout_ms=endpoint.timeout_ms,
-        )
-        for secret in endpoint.secrets:
-            validate_secret(secret.value)
+        check_stored(endpoint)
     except PosthouseError as error:
         return "; ".join(f"{flaw['path']}: {flaw['message']}" for flaw in error.errors) or error.message
     except Exception as error:  # noqa: BLE001 - whatever a rule makes of values that no rule let through

@@ -1,8 +1,29 @@
 """The node's in-memory catalogue: endpoints, tenants and API keys, and the routes made from them."""
 
+from collections.abc import Iterable
+
 from posthouse.core.model import ApiKey, Endpoint, EndpointState, Environment, Tenant
 from posthouse.core.routing import Router
+from posthouse.core.rules import Order
 from posthouse.store.protocol import CatalogueFacet
+
+
+class Routes:
+    """Where the events of one tenant go, and what its endpoints' rules say about that.
+
+    Attributes:
+        router: which endpoints take which types.
+        filters: endpoint key → its filter, of those that have one.
+        orders: endpoint key → the order that it keeps, of those that keep one.
+    """
+
+    __slots__ = ("filters", "orders", "router")
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        endpoints = tuple(endpoints)
+        self.router = Router({e.key: e.events for e in endpoints})
+        self.filters = {e.key: e.rules.filter for e in endpoints if e.rules.filter is not None}
+        self.orders = {e.key: e.rules.order for e in endpoints if e.rules.order is not Order.NONE}
 
 
 class Catalogue:
@@ -21,7 +42,7 @@ class Catalogue:
         self._tenants: dict[tuple[Environment, str], Tenant] = {}
         self._keys: dict[int, ApiKey] = {}
         self._keys_by_hash: dict[bytes, ApiKey] = {}
-        self._routers: dict[tuple[Environment, str], Router] = {}
+        self._routes: dict[tuple[Environment, str], Routes] = {}
 
     async def refresh(self) -> None:
         """Read everything anew from the store."""
@@ -36,18 +57,17 @@ class Catalogue:
         self._tenants = {(t.environment, t.id): t for t in snapshot.tenants}
         self._keys = {k.key: k for k in snapshot.api_keys}
         self._keys_by_hash = {k.hash: k for k in snapshot.api_keys}
-        self._routers.clear()
+        self._routes.clear()
 
     # -- reading ------------------------------------------------------------------------------
 
-    def route(self, environment: Environment, tenant: str, event_type: str) -> tuple[int, ...]:
-        """Keys of the endpoints that an event of this type is owed to. Held ones are owed too."""
-        router = self._routers.get((environment, tenant))
-        if router is None:
-            subscribed = self._by_tenant.get((environment, tenant), {})
-            router = Router({e.key: e.events for e in subscribed.values()})
-            self._routers[environment, tenant] = router
-        return router.match(event_type)
+    def routes(self, environment: Environment, tenant: str) -> Routes:
+        """Where the events of a tenant go. Held endpoints are owed events too."""
+        routes = self._routes.get((environment, tenant))
+        if routes is None:
+            routes = Routes(self._by_tenant.get((environment, tenant), {}).values())
+            self._routes[environment, tenant] = routes
+        return routes
 
     def endpoint(self, key: int) -> Endpoint | None:
         """The endpoint with this key, unless it is deleted."""
@@ -94,7 +114,7 @@ class Catalogue:
             of_tenant.pop(endpoint.key, None)
         else:
             self._endpoints[endpoint.key] = of_tenant[endpoint.key] = endpoint
-        self._routers.pop((endpoint.environment, endpoint.tenant), None)
+        self._routes.pop((endpoint.environment, endpoint.tenant), None)
         self.version = max(self.version, version)
 
     def apply_tenant(self, tenant: Tenant, version: int) -> None:

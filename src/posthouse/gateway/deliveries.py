@@ -6,26 +6,21 @@ from typing import Final
 import msgspec
 
 from posthouse.core.delivery import OPEN, Signal, State, step
-from posthouse.core.envelope import rfc3339
 from posthouse.core.errors import Conflict, NotFound
-from posthouse.core.ids import ENDPOINT, parse_delivery_id, parse_id
+from posthouse.core.ids import ENDPOINT, delivery_id, parse_delivery_id, parse_id
 from posthouse.core.model import Attempt, EndpointState, Environment
 from posthouse.core.ports import Clock
+from posthouse.core.rules import DEFAULT_RULES, DEFAULT_TENANT_RULES
+from posthouse.core.waiting import Hold, Wait, Waiting, wait_of
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.endpoints import REASON_DELETED, REASON_INVALID
 from posthouse.gateway.events import Events
 from posthouse.gateway.hints import Hints
+from posthouse.gateway.reordering import is_reordering, released
 from posthouse.gateway.repeats import RecentRepeats
 from posthouse.store.protocol import DeliveryQuery, DeliveryRecord, Store
 
 REASON_CANCELLED: Final = "cancelled"
-
-
-class Wait(msgspec.Struct, frozen=True):
-    """What an open delivery waits for: a code for machines, a sentence for people."""
-
-    code: str
-    message: str
 
 
 class DeliveryDetail(msgspec.Struct, frozen=True):
@@ -90,7 +85,33 @@ class Deliveries:
         found = await self._store.ledger.attempts(record.event_key, record.endpoint_key)
         # One that became durable between the two reads is not counted yet, so it is not shown yet either.
         attempts = [attempt for attempt in found if attempt.number <= record.attempts]
-        return DeliveryDetail(record, attempts, self._waits_for(record))
+        return DeliveryDetail(record, attempts, self.waits_for(record))
+
+    def waits_for(self, record: DeliveryRecord) -> Wait | None:
+        """What a delivery waits for, as this node knows; None if it is settled."""
+        if record.state not in OPEN or record.due_at is None:
+            return None
+        endpoint = self._catalogue.endpoint(record.endpoint_key)
+        tenant = self._catalogue.tenant(record.environment, record.tenant)
+        holding = self._hints.holding(record.event_key, record.endpoint_key, record.lane)
+        reordering = endpoint is not None and is_reordering(endpoint)
+        endpoint = None if endpoint is None else released(endpoint)
+        reason = None if endpoint is None else endpoint.state_reason
+        waiting = Waiting(
+            lane=record.lane,
+            attempts=record.attempts,
+            due_at=record.due_at,
+            behind=None if record.behind_event is None else delivery_id(record.behind_event, record.endpoint_key),
+            endpoint_state=EndpointState.DELETED if endpoint is None else endpoint.state,
+            state_reason=reason,
+            is_reordering=reordering and endpoint is not None and endpoint.state is EndpointState.ACTIVE,
+            is_correctable=reason == REASON_INVALID,
+            rules=DEFAULT_RULES if endpoint is None else endpoint.rules,
+            tenant_rules=DEFAULT_TENANT_RULES if tenant is None else tenant.rules,
+        )
+        held_by = None if holding is None else Hold(holding.code)
+        until = None if holding is None else holding.until
+        return wait_of(waiting, held_by=held_by, until=until, now=self._clock.now_ms())
 
     async def retry(
         self, environment: Environment, delivery_id: str, *, idempotency_key: str | None = None
@@ -152,46 +173,6 @@ class Deliveries:
         if endpoint is None or endpoint.environment is not environment:
             raise NotFound("There is no endpoint with this id.")
         return endpoint.key
-
-    def _waits_for(self, record: DeliveryRecord) -> Wait | None:
-        if record.state not in OPEN:
-            return None
-        endpoint = self._catalogue.endpoint(record.endpoint_key)
-        state = EndpointState.DELETED if endpoint is None else endpoint.state
-        return wait_of(
-            record,
-            endpoint_state=state,
-            state_reason=None if endpoint is None else endpoint.state_reason,
-            in_flight=self._hints.in_flight(record.event_key, record.endpoint_key),
-            stuck=self._hints.is_stuck(record.endpoint_key, record.lane),
-            now=self._clock.now_ms(),
-        )
-
-
-def wait_of(
-    record: DeliveryRecord,
-    *,
-    endpoint_state: EndpointState,
-    state_reason: str | None,
-    in_flight: bool,
-    stuck: bool,
-    now: int,
-) -> Wait:
-    """What an open delivery waits for. The first that holds, in the order in which the engine asks."""
-    if in_flight:
-        return Wait("in_flight", "A request is on its way to the endpoint.")
-    if endpoint_state is EndpointState.PAUSED:
-        return Wait("endpoint_paused", "The endpoint is paused; resume it to go on.")
-    if endpoint_state is not EndpointState.ACTIVE:
-        because = "" if state_reason is None else f" ({state_reason})"
-        first = "correct it, then " if state_reason == REASON_INVALID else ""
-        return Wait("endpoint_disabled", f"The endpoint is {endpoint_state}{because}; {first}resume it to go on.")
-    if record.due_at is not None and record.due_at > now:
-        what = "The next attempt" if record.attempts else "The first attempt"
-        return Wait("due_at", f"{what} is due at {rfc3339(record.due_at)}.")
-    if stuck:
-        return Wait("stuck", "It is due and nothing holds its queue, but the queue does not move; see the node's log.")
-    return Wait("queued", "It is due and waits for its turn; a node sends only so many requests at a time.")
 
 
 def _unknown() -> NotFound:

@@ -1,21 +1,22 @@
 """What an endpoint may look like: every field checked, every fault named at once."""
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
 from posthouse.core import limits
 from posthouse.core.errors import InvalidInput
+from posthouse.core.model import Endpoint
 from posthouse.core.retry import parse_schedule
 from posthouse.core.routing import validate_pattern
+from posthouse.core.rules import DEFAULT_RULES, Rules
 from posthouse.core.signature import validate_secret
 from posthouse.core.url import parse_target
+from posthouse.gateway.faults import Faults, between
 from posthouse.gateway.publish import DEFAULT_TENANT, check_tenant_id
-
-T = TypeVar("T")
+from posthouse.gateway.rules_input import RulesChange, changed_rules, check_rules
 
 #: Header names that an endpoint may not set: they frame the request, or Posthouse sets them itself.
 RESERVED_HEADERS: Final = frozenset(
@@ -38,14 +39,16 @@ RESERVED_HEADERS: Final = frozenset(
 )
 RESERVED_HEADER_PREFIXES: Final = ("webhook-", "proxy-")
 
+RETRY_DEFAULT: Final = "three-weeks"
+
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 _DESCRIPTION: Final = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*")
 _DESCRIPTION_CHARS_MAX: Final = 1_024
 
 
-class EndpointSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint as its creator describes it."""
+class EndpointSpec(Rules, frozen=True, kw_only=True):
+    """An endpoint as its creator describes it, its rules among the rest."""
 
     url: str
     events: tuple[str, ...] = ("*",)
@@ -54,13 +57,13 @@ class EndpointSpec(msgspec.Struct, frozen=True, kw_only=True):
     description: str = ""
     secret: str | None = None  #: None: one is made
     headers: tuple[tuple[str, str], ...] = ()
-    retry: str = "three-weeks"
+    retry: str = RETRY_DEFAULT
     connect_timeout_ms: int = limits.CONNECT_TIMEOUT_MS_MAX
     timeout_ms: int = limits.EXCHANGE_TIMEOUT_MS_MAX
 
 
-class EndpointChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to change about an endpoint; unset fields stay."""
+class EndpointChange(RulesChange, frozen=True, kw_only=True):
+    """What is to change about an endpoint, its rules among the rest; unset fields stay."""
 
     url: str | UnsetType = UNSET
     events: tuple[str, ...] | UnsetType = UNSET
@@ -72,33 +75,6 @@ class EndpointChange(msgspec.Struct, frozen=True, kw_only=True):
     timeout_ms: int | UnsetType = UNSET
 
 
-class Faults:
-    """Gathers what is wrong with the fields of one request."""
-
-    def __init__(self) -> None:
-        self._found: list[InvalidInput] = []
-        self._errors: list[dict[str, object]] = []
-
-    def check(self, path: str, rule: Callable[[T], object], value: T | UnsetType) -> None:
-        """Apply ``rule`` to a field that is set; what it raises is kept under ``path``."""
-        if isinstance(value, UnsetType):
-            return
-        try:
-            rule(value)
-        except InvalidInput as error:
-            self._found.append(error)
-            inner = error.errors or ({"code": error.code, "message": error.message},)
-            self._errors += [{**problem, "path": _join(path, problem.get("path"), error)} for problem in inner]
-
-    def raise_if_any(self) -> None:
-        """Raise one InvalidInput that names everything that was found."""
-        if not self._errors:
-            return
-        if len(self._found) == 1:
-            raise InvalidInput(self._found[0].message, hint=self._found[0].advice, errors=self._errors)
-        raise InvalidInput(f"{len(self._found)} fields are not valid.", errors=self._errors)
-
-
 def check_spec(spec: EndpointSpec) -> None:
     """Raise InvalidInput unless every field of ``spec`` is valid. Says nothing about where the URL leads."""
     faults = Faults()
@@ -107,16 +83,41 @@ def check_spec(spec: EndpointSpec) -> None:
         faults.check("secret", validate_secret, spec.secret)
     _check_shared(faults, spec)
     _check_timeouts(faults, spec.connect_timeout_ms, spec.timeout_ms)
+    check_rules(faults, spec, retry=spec.retry)
     faults.raise_if_any()
 
 
-def check_change(change: EndpointChange, *, connect_timeout_ms: int, timeout_ms: int) -> None:
-    """Raise InvalidInput unless ``change`` is valid for an endpoint that has these timeouts now."""
+def check_change(
+    change: EndpointChange,
+    *,
+    connect_timeout_ms: int,
+    timeout_ms: int,
+    rules: Rules = DEFAULT_RULES,
+    retry: str = RETRY_DEFAULT,
+) -> None:
+    """Raise InvalidInput unless ``change`` is valid for an endpoint that has these timeouts, rules and schedule now."""
     faults = Faults()
     _check_shared(faults, change)
     connect = connect_timeout_ms if isinstance(change.connect_timeout_ms, UnsetType) else change.connect_timeout_ms
     total = timeout_ms if isinstance(change.timeout_ms, UnsetType) else change.timeout_ms
     _check_timeouts(faults, connect, total)
+    wanted = changed_rules(rules, change)
+    if wanted != rules or change.retry is not UNSET:
+        check_rules(faults, wanted, retry=retry if isinstance(change.retry, UnsetType) else change.retry)
+    faults.raise_if_any()
+
+
+def check_stored(endpoint: Endpoint) -> None:
+    """Raise InvalidInput unless everything that is stored of ``endpoint`` can be worked with."""
+    faults = Faults()
+    _check_shared(
+        faults,
+        EndpointChange(url=endpoint.url, events=endpoint.events, headers=endpoint.headers, retry=endpoint.retry),
+    )
+    _check_timeouts(faults, endpoint.connect_timeout_ms, endpoint.timeout_ms)
+    for secret in endpoint.secrets:
+        faults.check("secret", validate_secret, secret.value)
+    check_rules(faults, endpoint.rules, retry=endpoint.retry)
     faults.raise_if_any()
 
 
@@ -130,8 +131,9 @@ def _check_shared(faults: Faults, fields: EndpointSpec | EndpointChange) -> None
 
 def _check_timeouts(faults: Faults, connect_timeout_ms: int, timeout_ms: int) -> None:
     low, high = limits.EXCHANGE_TIMEOUT_MS_MIN, limits.EXCHANGE_TIMEOUT_MS_MAX
-    faults.check("timeout_ms", _between(low, high), timeout_ms)
-    faults.check("connect_timeout_ms", _between(low, limits.CONNECT_TIMEOUT_MS_MAX), connect_timeout_ms)
+    faults.check("timeout_ms", between(low, high, "milliseconds"), timeout_ms)
+    connect = between(low, limits.CONNECT_TIMEOUT_MS_MAX, "milliseconds")
+    faults.check("connect_timeout_ms", connect, connect_timeout_ms)
 
 
 def _check_patterns(patterns: tuple[str, ...]) -> None:
@@ -181,21 +183,5 @@ def _check_description(text: str) -> None:
         )
 
 
-def _between(low: int, high: int) -> Callable[[int], None]:
-    def check(value: int) -> None:
-        if not low <= value <= high:
-            raise InvalidInput.at(
-                "", "out_of_range", f"It is {low} to {high} milliseconds.", hint="Use a value in that range."
-            )
-
-    return check
-
-
 def _header(path: str, code: str, message: str) -> InvalidInput:
     return InvalidInput.at(path, code, message, hint="Change or remove the header.")
-
-
-def _join(path: str, inner: object, error: InvalidInput) -> str:
-    """The path of a fault inside a field: rules that know parts of it start theirs with ``[`` or ``.``."""
-    part = str(inner or "")
-    return path + part if error.errors and part.startswith(("[", ".")) else path

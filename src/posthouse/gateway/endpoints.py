@@ -13,9 +13,11 @@ from posthouse.core.ports import Clock, Entropy
 from posthouse.core.signature import generate_secret, validate_secret
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.endpoint_input import EndpointChange, EndpointSpec, check_change, check_spec
-from posthouse.gateway.hints import Hints
+from posthouse.gateway.hints import Condition, Hints
 from posthouse.gateway.intake import IntakeBatcher
+from posthouse.gateway.reordering import held_for_reordering, is_reordering, released, reorder
 from posthouse.gateway.repeats import KeyedLocks, Made, Repeats, gone, secret_digest
+from posthouse.gateway.rules_input import RulesChange, canonical_rules, changed_rules
 from posthouse.gateway.target_check import TargetCheck
 from posthouse.gateway.tenants import Tenants
 from posthouse.store.protocol import Accepted, AcceptRequest, IdentityReused, NewEvent, StaleCatalogue, Store
@@ -27,8 +29,10 @@ TEST_EVENT_TYPE: Final = "posthouse.test"
 REASON_DELETED: Final = "endpoint_deleted"
 REASON_PAUSED: Final = "paused_by_operator"
 REASON_GONE: Final = "gone"  #: the endpoint answered 410
+REASON_FAILING: Final = "failing"  #: it did not answer well for as many days as its rule allows
 REASON_INVALID: Final = "invalid_configuration"  #: what is stored of it cannot be used
 _REROUTES_MAX: Final = 16
+_LANES: Final = tuple(lane for lane in Lane if lane is not Lane.PARKED)  #: from which anything is sent
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -88,6 +92,10 @@ class Endpoints:
         found = self._catalogue.endpoints(environment, tenant)
         return [endpoint for endpoint in found if after is None or endpoint.key > after][:limit]
 
+    def condition(self, endpoint: Endpoint) -> Condition:
+        """How this endpoint takes what is sent to it."""
+        return self._hints.condition(endpoint.key)
+
     # -- writing ------------------------------------------------------------------------------
 
     async def create(
@@ -127,6 +135,7 @@ class Endpoints:
                 timeout_ms=spec.timeout_ms,
                 created_at=now,
                 updated_at=now,
+                rules=canonical_rules(spec),
             )
             remember = self._repeats.remember(environment, idempotency_key, request, endpoint.key, secret)
             version = await self._store.catalogue.put_endpoint(endpoint, remember=remember)
@@ -134,24 +143,32 @@ class Endpoints:
             return Issued(endpoint, secret)
 
     async def update(self, environment: Environment, endpoint_id: str, change: EndpointChange) -> Endpoint:
-        """Change the fields that are set. Raises NotFound, InvalidInput or BlockedAddress."""
+        """Change the fields that are set. Raises NotFound, InvalidInput or BlockedAddress.
+
+        With another order it returns when all that is owed is in line with it; until then nothing is sent.
+        """
         key = self.get(environment, endpoint_id).key
         async with self._locks.of(key):
-            endpoint = self.get(environment, endpoint_id)
-            check_change(change, connect_timeout_ms=endpoint.connect_timeout_ms, timeout_ms=endpoint.timeout_ms)
-            fields = msgspec.structs.asdict(change)
-            fields = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
-            if "url" in fields:
-                await self._target_check.check(fields["url"])
-            active = fields.pop("active", None)
-            if active is not None and active is not (endpoint.state is EndpointState.ACTIVE):
-                fields["state"] = EndpointState.ACTIVE if active else EndpointState.PAUSED
-                fields["state_reason"] = None if active else REASON_PAUSED
-            if "timeout_ms" in fields or "connect_timeout_ms" in fields:
-                total = fields.get("timeout_ms", endpoint.timeout_ms)
-                fields["connect_timeout_ms"] = min(fields.get("connect_timeout_ms", endpoint.connect_timeout_ms), total)
-            endpoint = msgspec.structs.replace(endpoint, **fields, updated_at=self._clock.now_ms())
-            self._changed(endpoint, await self._store.catalogue.put_endpoint(endpoint))
+            before = self.get(environment, endpoint_id)
+            check_change(
+                change,
+                connect_timeout_ms=before.connect_timeout_ms,
+                timeout_ms=before.timeout_ms,
+                rules=before.rules,
+                retry=before.retry,
+            )
+            if not isinstance(change.url, msgspec.UnsetType):
+                await self._target_check.check(change.url)
+            if is_reordering(before):
+                await reorder(self._store.work, before, self._clock)
+            endpoint = msgspec.structs.replace(_changed(released(before), change), updated_at=self._clock.now_ms())
+            if endpoint.rules.order is not before.rules.order:
+                held = held_for_reordering(endpoint)
+                self._changed(held, await self._store.catalogue.put_endpoint(held))
+                await reorder(self._store.work, held, self._clock)
+                endpoint = await self._put_state(held, endpoint.state, endpoint.state_reason)
+            else:
+                self._changed(endpoint, await self._store.catalogue.put_endpoint(endpoint))
             self._resume_work(endpoint)
             return endpoint
 
@@ -196,6 +213,21 @@ class Endpoints:
                 if endpoint is not None and endpoint.state is EndpointState.DELETED:
                     discarded += await self._discard_open(key)
         return discarded
+
+    async def finish_reorders(self) -> int:
+        """Bring in line what an interrupted change of an order left; for the start of a node. Of how many endpoints."""
+        finished = 0
+        for environment in Environment:
+            for key in [e.key for e in self._catalogue.endpoints(environment) if is_reordering(e)]:
+                async with self._locks.of(key):
+                    endpoint = self._catalogue.endpoint(key)
+                    if endpoint is None or not is_reordering(endpoint):
+                        continue
+                    await reorder(self._store.work, endpoint, self._clock)
+                    before = released(endpoint)
+                    self._resume_work(await self._put_state(endpoint, before.state, before.state_reason))
+                    finished += 1
+        return finished
 
     async def rotate_secret(
         self,
@@ -264,7 +296,10 @@ class Endpoints:
         key = self.get(environment, endpoint_id).key
         async with self._locks.of(key):
             endpoint = self.get(environment, endpoint_id)
-            if endpoint.state is not state:
+            if is_reordering(endpoint):
+                await reorder(self._store.work, endpoint, self._clock)
+                endpoint = await self._put_state(endpoint, state, reason)
+            elif endpoint.state is not state:
                 endpoint = await self._put_state(endpoint, state, reason)
             self._resume_work(endpoint)
             return endpoint
@@ -282,7 +317,7 @@ class Endpoints:
 
     def _resume_work(self, endpoint: Endpoint) -> None:
         if endpoint.state is EndpointState.ACTIVE:
-            for lane in Lane:
+            for lane in _LANES:
                 self._hints.due(endpoint.key, lane)
 
     async def _discard_open(self, key: int) -> int:
@@ -334,6 +369,26 @@ def rotated(secrets: Sequence[Secret], new: Secret, *, now: int, overlap_ms: int
         for old in secrets
     ]
     return (new, *(old for old in kept if old.is_valid(now)))[: limits.SECRETS_VALID_MAX]
+
+
+def _changed(endpoint: Endpoint, change: EndpointChange) -> Endpoint:
+    """``endpoint`` with the valid ``change``, and no earlier limit of connecting than that of the whole exchange."""
+    fields = {
+        name: value
+        for name, value in msgspec.structs.asdict(change).items()
+        if value is not msgspec.UNSET and name not in RulesChange.__struct_fields__
+    }
+    active = fields.pop("active", None)
+    if active is not None and active is not (endpoint.state is EndpointState.ACTIVE):
+        fields["state"] = EndpointState.ACTIVE if active else EndpointState.PAUSED
+        fields["state_reason"] = None if active else REASON_PAUSED
+    if "timeout_ms" in fields or "connect_timeout_ms" in fields:
+        total = fields.get("timeout_ms", endpoint.timeout_ms)
+        fields["connect_timeout_ms"] = min(fields.get("connect_timeout_ms", endpoint.connect_timeout_ms), total)
+    rules = changed_rules(endpoint.rules, change)
+    if rules != endpoint.rules:
+        fields["rules"] = canonical_rules(rules)
+    return msgspec.structs.replace(endpoint, **fields)
 
 
 def _unknown() -> NotFound:

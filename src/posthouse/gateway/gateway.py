@@ -4,14 +4,18 @@ from collections.abc import Callable
 
 from posthouse.core.address import AddressPolicy
 from posthouse.core.failpoints import Reach, pass_by
+from posthouse.core.limits import FRESH_SECONDS_DEFAULT
 from posthouse.core.ports import Clock, Entropy
+from posthouse.gateway.backlog import Backlog
 from posthouse.gateway.books import Books
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.deliveries import Deliveries
 from posthouse.gateway.endpoints import Endpoints
 from posthouse.gateway.events import Events
+from posthouse.gateway.filter_test import FilterTest
 from posthouse.gateway.hints import Hints
 from posthouse.gateway.intake import IntakeBatcher
+from posthouse.gateway.jobs import Jobs
 from posthouse.gateway.keys import Keys
 from posthouse.gateway.principal import Authenticator
 from posthouse.gateway.publish import Publisher
@@ -35,6 +39,7 @@ class Gateway:
         policy: which addresses endpoints may lead to.
         resolve: looks up the host of a URL when an endpoint is saved.
         room: how many live deliveries more can be taken before accepting paces itself.
+        fresh_seconds: an older event starts in the backlog lane, where its tenant has no rule of its own.
         reach: hears which boundary an accepted event has come to.
     """
 
@@ -51,13 +56,14 @@ class Gateway:
         policy: AddressPolicy,
         resolve: Resolve,
         room: Callable[[], int],
+        fresh_seconds: int = FRESH_SECONDS_DEFAULT,
         reach: Reach = pass_by,
     ) -> None:
         self.catalogue = catalogue
         self.authenticator = Authenticator(catalogue)
         self.intake = IntakeBatcher(store.intake, hints, metrics, room=room, reach=reach)
-        self.publisher = Publisher(catalogue, self.intake, clock, new_key, reach=reach)
-        self.tenants = Tenants(store.catalogue, catalogue, clock)
+        self.publisher = Publisher(catalogue, self.intake, clock, new_key, fresh_seconds=fresh_seconds, reach=reach)
+        self.tenants = Tenants(store.catalogue, catalogue, hints, clock)
         self.endpoints = Endpoints(
             store,
             catalogue,
@@ -71,5 +77,8 @@ class Gateway:
         )
         self.events = Events(store.ledger)
         self.deliveries = Deliveries(store, catalogue, hints, self.events, clock)
+        self.jobs = Jobs(store, catalogue, hints, self.events, clock=clock, new_key=new_key)
+        self.filter_test = FilterTest(store.ledger, self.endpoints)
         self.keys = Keys(store.catalogue, catalogue, clock, entropy, new_key)
+        self.backlog = Backlog(store.ledger, catalogue)
         self.books = Books(store.ledger)

@@ -1,10 +1,33 @@
-"""What the gateway tells the engine after a commit. Hints only save time: the store holds the truth."""
+"""What the gateway tells the engine after a commit, and asks it. Hints only save time: the store holds the truth."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from posthouse.core.model import Endpoint, Lane
+import msgspec
+
+from posthouse.core.jobs import JobFilter
+from posthouse.core.model import Endpoint, Lane, Tenant
 from posthouse.store.protocol import Work
+
+
+class Holding(msgspec.Struct, frozen=True):
+    """What holds a delivery that is due or whose endpoint is not well, as the node that works for it knows."""
+
+    code: str  #: one of core.waiting.Hold
+    until: int | None = None  #: when that changes by itself, Unix ms, if it is known
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """How an endpoint is, as the node that works for it knows."""
+
+    state: str = (
+        "ok"  #: ``ok``, ``failing`` (its latest attempts failed), ``down`` (its breaker is open), ``recovering``
+    )
+    failing_since: int | None = None  #: Unix ms
+    next_probe_at: int | None = None  #: Unix ms, if it is down
+    disables_at: int | None = None  #: when a rule disables it unless it answers before, Unix ms
+    rate_now: float | None = None  #: requests a second that it gets at most at present; None: no limit
+    in_flight: int = 0  #: requests on their way to it
 
 
 class Hints(Protocol):
@@ -19,17 +42,37 @@ class Hints(Protocol):
         ...
 
     def endpoint_changed(self, endpoint: Endpoint) -> None:
-        """This is the endpoint as it is now (state, URL, secrets, …)."""
+        """This is the endpoint as it is now (state, URL, secrets, rules, …)."""
+        ...
+
+    def tenant_changed(self, tenant: Tenant) -> None:
+        """This is the tenant as it is now (its rules)."""
         ...
 
     def withdrawn(self, event_key: int, endpoint_key: int) -> None:
-        """This delivery is no longer open."""
+        """This delivery is no longer open, or it is parked."""
         ...
 
-    def in_flight(self, event_key: int, endpoint_key: int) -> bool:
-        """Whether a request for this delivery is on its way now."""
+    def hold_backlog(self, holder: int, scope: JobFilter) -> None:
+        """Send nothing from the backlog lanes of the endpoints in ``scope`` until ``release_backlog(holder)``."""
         ...
 
-    def is_stuck(self, endpoint_key: int, lane: Lane) -> bool:
-        """Whether this queue does not move although its work is due and nothing holds it."""
+    def release_backlog(self, holder: int) -> None:
+        """What ``hold_backlog`` held goes on. Idempotent."""
+        ...
+
+    def job_changed(self, job_key: int) -> None:
+        """This job was made, resumed or changed."""
+        ...
+
+    def job_pace(self, job_key: int) -> float | None:
+        """Deliveries a second that this job goes through at present; None: it does not run here, or has only begun."""
+        ...
+
+    def holding(self, event_key: int, endpoint_key: int, lane: Lane) -> Holding | None:
+        """What holds this open delivery; None: nothing that this node knows of."""
+        ...
+
+    def condition(self, endpoint_key: int) -> Condition:
+        """How this endpoint is."""
         ...

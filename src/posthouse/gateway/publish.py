@@ -22,8 +22,10 @@ from posthouse.core.ids import EVENT, make_id, parse_id
 from posthouse.core.model import Environment, Event, Lane, Tenant
 from posthouse.core.ports import Clock
 from posthouse.core.routing import validate_event_type
+from posthouse.core.rules import Order
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.intake import IntakeBatcher
+from posthouse.gateway.selection import Selection
 from posthouse.store.protocol import Accepted, AcceptRequest, IdentityReused, NewEvent, StaleCatalogue
 
 _T = TypeVar("_T")
@@ -79,8 +81,11 @@ class Publisher:
         clock: Clock,
         new_key: Callable[[], int],
         *,
+        fresh_seconds: int = limits.FRESH_SECONDS_DEFAULT,
         reach: Reach = pass_by,
     ) -> None:
+        """``fresh_seconds``: an older event starts in the backlog lane, where its tenant has no rule of its own."""
+        self._fresh_seconds = fresh_seconds
         self._catalogue = catalogue
         self._intake = intake
         self._clock = clock
@@ -154,9 +159,17 @@ class Publisher:
             occurred_at=occurred_at,
             ordering_key=item.ordering_key,
         )
-        stale = occurred_at is not None and now - occurred_at > limits.FRESH_MS
         fingerprint = _fingerprint(event, item.id) if identities else b""
-        return _Prepared(event, Lane.BACKLOG if stale else Lane.LIVE, identities, fingerprint)
+        return _Prepared(event, self._lane(event), identities, fingerprint)
+
+    def _lane(self, event: Event) -> Lane:
+        """Where its deliveries start. One that says no time of its own, or a time to come, is fresh."""
+        if event.occurred_at is None:
+            return Lane.LIVE
+        tenant = self._catalogue.tenant(event.environment, event.tenant)
+        fresh_seconds = None if tenant is None else tenant.rules.fresh_seconds
+        fresh_ms = (self._fresh_seconds if fresh_seconds is None else fresh_seconds) * 1_000
+        return Lane.BACKLOG if event.accepted_at - event.occurred_at > fresh_ms else Lane.LIVE
 
     async def _accept(self, environment: Environment, prepared: Sequence[_Prepared]) -> tuple[Accepted, ...]:
         for _ in range(_REROUTES_MAX):
@@ -178,15 +191,22 @@ class Publisher:
         events = []
         new_tenants: dict[str, Tenant] = {}
         deliveries = 0
+        selection = Selection()
         for item in prepared:
             event = item.event
-            owed = catalogue.route(environment, event.tenant, event.type)
+            routes = catalogue.routes(environment, event.tenant)
+            owed = routes.router.match(event.type)
+            if routes.filters:
+                owed = selection.wanted(event, owed, routes.filters)
+            orders: tuple[Order, ...] = ()
+            if event.ordering_key is not None and routes.orders:
+                orders = tuple(routes.orders.get(key, Order.NONE) for key in owed)
             deliveries += len(owed)
             if catalogue.tenant(environment, event.tenant) is None:
                 new_tenants[event.tenant] = Tenant(
                     environment=environment, id=event.tenant, name=event.tenant, created_at=event.accepted_at
                 )
-            events.append(NewEvent(event, owed, item.lane, item.identities, item.fingerprint))
+            events.append(NewEvent(event, owed, item.lane, item.identities, item.fingerprint, orders))
         if deliveries > limits.REQUEST_DELIVERIES_MAX:
             message = (
                 f"The batch owes {deliveries} deliveries; at most {limits.REQUEST_DELIVERIES_MAX} go in one request."

@@ -54,10 +54,16 @@ class House:
         await node.start(keep_first_key=lambda _: None)
         return cls(node, ports, clock, transport)
 
-    async def endpoint(self, *events: str, url: str = "http://203.0.114.1/hook", **fields: Any) -> Endpoint:
-        """Create an endpoint, for all events unless some are named."""
+    async def endpoint(
+        self, *events: str, url: str = "http://203.0.114.1/hook", proven: bool = True, **fields: Any
+    ) -> Endpoint:
+        """Create an endpoint, for all events unless some are named; ``proven``: as if it had answered already."""
         spec = EndpointSpec(url=url, events=events or ("*",), **fields)
-        return (await self.node.gateway.endpoints.create(Environment.LIVE, spec)).endpoint
+        endpoint = (await self.node.gateway.endpoints.create(Environment.LIVE, spec)).endpoint
+        desk = self.node.engine.board.desk(endpoint.key)
+        if desk is not None:
+            desk.prove(proven=proven)
+        return endpoint
 
     async def publish(self, event_type: str = "t", data: object = 1, **fields: object) -> Accepted:
         """Publish one event."""
@@ -94,7 +100,32 @@ class House:
     async def wake(self, ms: int) -> None:
         """Let time pass, and let the node look at its clock as its timers would."""
         self.clock.advance(ms)
+        self.node.engine.board.turns.look()
         await self.node.engine.survey()
+
+    async def pass_time(self, ms: int, *, step_ms: int = 1_000, hanging: int = 0) -> None:
+        """Let time pass step by step, with all that the node does by its timers, until each step has had its effect.
+
+        ``hanging``: requests that stay open meanwhile.
+        """
+        engine = self.node.engine
+        for passed in range(0, ms, step_ms):
+            self.clock.advance(min(step_ms, ms - passed))
+            await engine.leases._take()  # noqa: SLF001 - as its timer would
+            engine.board.turns.look()
+            await engine._sweeper.sweep()  # noqa: SLF001 - as its timer would
+            await self.quiet(hanging=hanging)
+
+    async def quiet(self, *, hanging: int = 0) -> None:
+        """Let the loop turn until nothing more happens unless time passes."""
+        engine = self.node.engine
+        dispatcher, refills = engine._dispatcher, engine._refills  # noqa: SLF001 - nobody else has to know
+
+        def is_quiet() -> bool:
+            busy = len(dispatcher._tasks) > hanging or dispatcher._tick_due or refills._reads  # noqa: SLF001
+            return not busy and not engine.settler.unsettled
+
+        await self.until(is_quiet)
 
     async def books(self) -> Balance:
         """The books, recounted."""

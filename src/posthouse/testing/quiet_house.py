@@ -19,11 +19,13 @@ from starlette.types import ASGIApp
 from posthouse.api.application import create_app
 from posthouse.api.health import Readiness
 from posthouse.core.address import AddressPolicy
+from posthouse.core.jobs import JobFilter
 from posthouse.core.limits import INTAKE_WAITING_MAX
-from posthouse.core.model import Endpoint, Environment, Lane, Scope
+from posthouse.core.model import Endpoint, Environment, Lane, Scope, Tenant
 from posthouse.core.ports import Clock
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.gateway import Gateway
+from posthouse.gateway.hints import Condition, Holding
 from posthouse.gateway.key_source import KeySource
 from posthouse.store.open import open_store
 from posthouse.store.protocol import Store, Work
@@ -57,10 +59,16 @@ class RecordedHints:
         self.dues: list[tuple[int, Lane]] = []
         self.endpoints: list[Endpoint] = []
         self.withdrawals: list[tuple[int, int]] = []
-        #: Deliveries that count as being on their way.
-        self.flying: set[tuple[int, int]] = set()
-        #: Queues that count as stuck.
-        self.stuck: set[tuple[int, Lane]] = set()
+        self.tenants: list[Tenant] = []
+        self.jobs: list[int] = []
+        #: How fast jobs are, by key.
+        self.paces: dict[int, float] = {}
+        #: What holds the backlog of which endpoints, by holder.
+        self.backlogs: dict[int, JobFilter] = {}
+        #: What counts as holding deliveries, by (event key, endpoint key).
+        self.holdings: dict[tuple[int, int], Holding] = {}
+        #: How endpoints are, if not well, by key.
+        self.conditions: dict[int, Condition] = {}
 
     def accepted(self, work: Sequence[Work]) -> None:
         """These obligations are durable."""
@@ -78,13 +86,34 @@ class RecordedHints:
         """This delivery is no longer open."""
         self.withdrawals.append((event_key, endpoint_key))
 
-    def in_flight(self, event_key: int, endpoint_key: int) -> bool:
-        """Whether the test says so."""
-        return (event_key, endpoint_key) in self.flying
+    def tenant_changed(self, tenant: Tenant) -> None:
+        """This is the tenant as it is now."""
+        self.tenants.append(tenant)
 
-    def is_stuck(self, endpoint_key: int, lane: Lane) -> bool:
-        """Whether the test says so."""
-        return (endpoint_key, lane) in self.stuck
+    def hold_backlog(self, holder: int, scope: JobFilter) -> None:
+        """Send nothing from these backlog lanes."""
+        self.backlogs[holder] = scope
+
+    def release_backlog(self, holder: int) -> None:
+        """What was held goes on."""
+        self.backlogs.pop(holder, None)
+
+    def job_changed(self, job_key: int) -> None:
+        """This job was made or changed."""
+        self.jobs.append(job_key)
+
+    def job_pace(self, job_key: int) -> float | None:
+        """What the test says."""
+        return self.paces.get(job_key)
+
+    def holding(self, event_key: int, endpoint_key: int, lane: Lane) -> Holding | None:
+        """What the test says."""
+        del lane
+        return self.holdings.get((event_key, endpoint_key))
+
+    def condition(self, endpoint_key: int) -> Condition:
+        """What the test says; else that it is well."""
+        return self.conditions.get(endpoint_key, Condition())
 
 
 class QuietHouse:

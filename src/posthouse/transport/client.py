@@ -123,7 +123,7 @@ class AiohttpTransport:
     ) -> Exchange | None:
         """One exchange on ``link``; None if the link was kept alive and died before any byte of an answer."""
         try:
-            head = await link.exchange(data, deadline)
+            head = await link.exchange(data, deadline, request.kept_bytes)
         except Exception as error:  # noqa: BLE001  # whatever an exchange raises is the outcome of an attempt
             link.abort()
             if reused and link.first_byte_at is None and not isinstance(error, DeadlinePassed):

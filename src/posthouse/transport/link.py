@@ -53,7 +53,7 @@ class Link(ResponseHandler):
         self.sent_at = 0.0  #: when the request was given to the connection
         self.first_byte_at: float | None = None
         self.head: RawResponseMessage | None = None  #: of the final answer
-        self.body = b""  #: its first ``RESPONSE_KEPT_BYTES_MAX`` bytes, as far as they came
+        self.body = b""  #: its first bytes, as many as are kept, as far as they came
         self.truncated = False  #: the body goes on beyond the bound; the rest was not read
         self._monotonic = clock.monotonic
         self._busy = False
@@ -63,12 +63,15 @@ class Link(ResponseHandler):
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
 
-    async def exchange(self, data: bytes, deadline: float) -> RawResponseMessage:
+    async def exchange(
+        self, data: bytes, deadline: float, kept_bytes: int = RESPONSE_KEPT_BYTES_MAX
+    ) -> RawResponseMessage:
         """Write a request, read the answer, and leave its body in ``body``.
 
         Args:
             data: the whole request, head and body.
             deadline: loop time at which the exchange fails, whatever comes until then.
+            kept_bytes: of the body, at most.
 
         Raises:
             Disconnected: the connection was gone before; nothing was written.
@@ -96,9 +99,9 @@ class Link(ResponseHandler):
         try:
             head, stream = await self.read()
             if stream.is_eof():
-                self.body = stream.read_nowait()[:RESPONSE_KEPT_BYTES_MAX]
+                self.body = stream.read_nowait()[:kept_bytes]
             else:
-                await self._collect(stream)
+                await self._collect(stream, kept_bytes)
         finally:
             self._busy = False
         return head
@@ -178,12 +181,12 @@ class Link(ResponseHandler):
         if self.on_lost is not None:
             self.on_lost(self)
 
-    async def _collect(self, stream: StreamReader) -> None:
+    async def _collect(self, stream: StreamReader, kept_bytes: int) -> None:
         """Read the body to its end; keep its start."""
         while not stream.at_eof():
             part = await stream.readany()
-            if len(self.body) < RESPONSE_KEPT_BYTES_MAX:
-                self.body = (self.body + part)[:RESPONSE_KEPT_BYTES_MAX]
+            if len(self.body) < kept_bytes:
+                self.body = (self.body + part)[:kept_bytes]
 
     def _overflow(self) -> None:
         """More came than may be read."""

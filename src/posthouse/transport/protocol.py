@@ -5,6 +5,8 @@ from typing import Protocol
 
 import msgspec
 
+from posthouse.core.limits import RESPONSE_KEPT_BYTES_MAX
+
 
 class Failure(StrEnum):
     """Why an attempt failed. The class decides nothing; it tells people where to look."""
@@ -17,7 +19,7 @@ class Failure(StrEnum):
     PROTOCOL = "protocol"  #: the answer is not HTTP, or the connection broke in the middle
     TOO_LARGE = "too_large"  #: the headers are beyond the bound; of a body beyond it the rest is not read
     BLOCKED_ADDRESS = "blocked_address"  #: the address must not be called
-    STATUS = "status"  #: an answer came, and it is not 2xx
+    STATUS = "status"  #: an answer came, and its status is no success: not 2xx, or not what the endpoint counts as one
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -28,6 +30,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     connect_timeout_ms: int = 5_000
     timeout_ms: int = 60_000  #: the whole exchange, body included
+    kept_bytes: int = RESPONSE_KEPT_BYTES_MAX  #: of the answer's body, up to ``RESPONSE_READ_BYTES_MAX``
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
@@ -52,7 +55,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     status: int | None = None
     error: str | None = None  #: one line, no secrets
     headers: tuple[tuple[str, str], ...] = ()  #: of the answer, at most 4 KiB in all
-    body: bytes = b""  #: the first 4 KiB
+    body: bytes = b""  #: the first ``kept_bytes`` of the request
     peer: str | None = None  #: ``address:port`` that was dialled
     reused: bool = False  #: sent on a kept-alive connection
     retry_after: str | None = None  #: the Retry-After header, if any

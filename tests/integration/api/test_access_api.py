@@ -38,6 +38,16 @@ OPERATIONS: list[tuple[str, str, Any, str]] = [
     ("POST", "/v1/tenants", {"id": "t"}, "manage"),
     ("GET", "/v1/tenants", None, "read"),
     ("GET", "/v1/tenants/{tenant_id}", None, "read"),
+    ("PATCH", "/v1/tenants/{tenant_id}", {"weight": 2}, "manage"),
+    ("POST", "/v1/jobs", {"kind": "park", "all": True}, "manage"),
+    ("GET", "/v1/jobs", None, "read"),
+    ("GET", "/v1/jobs/{job_id}", None, "read"),
+    ("PATCH", "/v1/jobs/{job_id}", {"rate": "1/s"}, "manage"),
+    ("POST", "/v1/jobs/{job_id}/pause", None, "manage"),
+    ("POST", "/v1/jobs/{job_id}/resume", None, "manage"),
+    ("POST", "/v1/jobs/{job_id}/cancel", None, "manage"),
+    ("GET", "/v1/backlog", None, "read"),
+    ("POST", "/v1/filters/test", {"filter": "true"}, "manage"),
 ]
 
 ALLOWED = {"admin": {"publish", "read", "manage"}, "publish": {"publish"}, "read": {"read"}}
@@ -49,12 +59,14 @@ async def things(client: httpx2.AsyncClient) -> dict[str, str]:
     event = (await client.post("/v1/events", json={"type": "a", "data": 1, "tenant": "acme"})).json()["id"]
     delivery = (await client.get("/v1/deliveries")).json()["data"][0]["id"]
     key = (await client.post("/v1/keys", json={"name": "n", "scope": "read"})).json()["id"]
+    job = (await client.post("/v1/jobs", json={"kind": "park", "all": True})).json()["id"]
     return {
         "endpoint_id": endpoint,
         "event_id": event,
         "delivery_id": delivery,
         "key_id": key,
         "tenant_id": "acme",
+        "job_id": job,
     }
 
 
@@ -135,9 +147,8 @@ async def test_an_event_reaches_endpoints_of_its_environment_only(
 async def test_ids_that_are_none_are_unknown(client: httpx2.AsyncClient, unknown: str) -> None:
     for method, path, body, _ in OPERATIONS:
         if "{" in path:
-            place = path.format(
-                **dict.fromkeys(("endpoint_id", "event_id", "delivery_id", "key_id", "tenant_id"), unknown)
-            )
+            names = ("endpoint_id", "event_id", "delivery_id", "key_id", "tenant_id", "job_id")
+            place = path.format(**dict.fromkeys(names, unknown))
             answer = await client.request(method, place, json=body)
             assert 400 <= answer.status_code < 500, f"{method} {place}: {answer.text}"
             assert answer.json()["code"] in {"not_found", "invalid_input", "method_not_allowed"}

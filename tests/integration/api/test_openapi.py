@@ -9,8 +9,8 @@ import pytest
 
 from posthouse.testing.quiet_house import QuietHouse
 
-LISTS_BY_ID = {"/v1/deliveries"}  #: with a filter that names one thing
-IDS = {"endpoint_id", "event_id", "delivery_id", "key_id", "tenant_id"}
+LISTS_BY_ID = {"/v1/backlog", "/v1/deliveries", "/v1/filters/test", "/v1/jobs"}  #: with a filter that names one thing
+IDS = {"endpoint_id", "event_id", "delivery_id", "key_id", "tenant_id", "job_id"}
 
 
 @pytest.fixture
@@ -96,7 +96,9 @@ async def test_every_example_of_a_body_is_accepted(
         references = [node["$ref"] for node in nodes(schema) if "$ref" in node]
         for example in resolve(document, references[0])["examples"]:
             made = await client.post("/v1/endpoints", json={"url": "https://example.com/"})
-            place = path.format(**dict.fromkeys(IDS, made.json()["id"]))
+            job = await client.post("/v1/jobs", json={"kind": "cancel", "all": True})
+            ids = {**dict.fromkeys(IDS, made.json()["id"]), "job_id": job.json()["id"], "tenant_id": "default"}
+            place = path.format(**ids)
             answer = await client.request(method.upper(), place, json=example)
             assert answer.is_success, f"{method} {path} {example}: {answer.text}"
             tried += 1

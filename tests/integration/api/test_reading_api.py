@@ -8,6 +8,8 @@ import pytest
 from posthouse.core.delivery import State
 from posthouse.core.ids import ENDPOINT, parse_delivery_id, parse_id
 from posthouse.core.model import Attempt, Lane, Obligation, slot_of
+from posthouse.core.waiting import Hold
+from posthouse.gateway.hints import Holding
 from posthouse.store.protocol import Settlement
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.quiet_house import QuietHouse
@@ -204,13 +206,21 @@ async def test_a_wait_names_its_reason(client: httpx2.AsyncClient, house: QuietH
         return str((await client.get(place)).json()["waits_for"]["code"])
 
     assert await code() == "queued"
-    house.hints.stuck.add((key, Lane.LIVE))
+    house.hints.holdings[keys] = Holding(Hold.STUCK)
     assert await code() == "stuck"
+    house.hints.holdings[keys] = Holding(Hold.BREAKER_OPEN, house.clock.now_ms() + 5_000)
+    assert (await client.get(place)).json()["waits_for"] == {
+        "code": "breaker_open",
+        "message": "The endpoint is down, and probes look whether it answers again; then everything goes on; the next "
+        "probe goes out at 2027-01-15T08:00:05.000Z.",
+        "until": "2027-01-15T08:00:05.000Z",
+    }
+    assert (await only_delivery(client))["waits_for"]["code"] == "breaker_open"
     await client.post(f"/v1/endpoints/{endpoint}/pause")
     assert await code() == "endpoint_paused"
-    house.hints.flying.add(keys)
+    house.hints.holdings[keys] = Holding(Hold.IN_FLIGHT)
     assert await code() == "in_flight"
-    house.hints.flying.clear()
+    house.hints.holdings.clear()
     await client.post(f"/v1/endpoints/{endpoint}/resume")
     await house.gateway.endpoints.disable(key, "gone")
     assert await code() == "endpoint_disabled"

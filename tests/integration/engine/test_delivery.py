@@ -146,15 +146,15 @@ async def test_what_was_open_at_a_stop_is_delivered_after_the_restart(start: Sta
     house = await start()
     await house.endpoint(retry="custom:5s")
     house.transport.script = lambda _: broken(Failure.CONNECT_TIMEOUT)
-    for _ in range(10):
+    for _ in range(4):
         await house.publish()
-    await house.settled(10)
+    await house.settled(4)
     await house.node.stop()
     again = await start(house.clock)
     again.clock.advance(60_000)
     await again.wake(0)
-    await again.settled(10)
-    assert (await again.states())[State.DELIVERED] == 10
+    await again.settled(4)
+    assert (await again.states())[State.DELIVERED] == 4
 
 
 async def test_a_stop_drains_what_is_on_its_way_and_settles_it(start: Start) -> None:

@@ -9,7 +9,7 @@ from posthouse.core.delivery import State
 from posthouse.core.ids import delivery_id
 from posthouse.core.model import Attempt, Endpoint, Environment, Lane
 from posthouse.core.retry import FAULT, POISON
-from posthouse.engine import engine as engine_module
+from posthouse.engine import dispatcher as dispatcher_module
 from posthouse.store.protocol import Accepted, Settled, Settlement
 from posthouse.testing.house import House
 from posthouse.testing.scripted_transport import answer
@@ -189,14 +189,14 @@ async def test_where_not_even_the_fault_can_be_written_the_delivery_stays_open(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And is tried again after a pause, while the others of its endpoint go on."""
-    monkeypatch.setattr(engine_module, "FAULT_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(dispatcher_module, "FAULT_PAUSE_SECONDS", 0.05)
     endpoint = await house.endpoint(retry=RETRY)
     store = house.ports.store.work
     settle = store.settle
     broken = True
 
     async def refuse(settlements: Sequence[Settlement]) -> Settled:
-        if broken and any(s.attempt.outcome == FAULT for s in settlements):
+        if broken and any(s.attempt is not None and s.attempt.outcome == FAULT for s in settlements):
             raise RuntimeError("a fault of the program")
         return await settle(settlements)
 

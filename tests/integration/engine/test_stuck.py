@@ -1,6 +1,7 @@
 """What is due and does not move: found by the sweep, healed where forgetting heals, and said where it does not."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from posthouse.core import limits
 from posthouse.core.delivery import State
 from posthouse.core.ids import ENDPOINT, delivery_id, make_id
 from posthouse.core.model import Endpoint, Environment, Lane
-from posthouse.engine import engine as engine_module
+from posthouse.engine import dispatcher as dispatcher_module
 from posthouse.store.protocol import Accepted, Work
 from posthouse.testing.house import House
 from posthouse.testing.scripted_transport import answer, broken
@@ -110,7 +111,8 @@ async def test_a_lost_hint_behind_others_is_found_too(house: House, monkeypatch:
 
 async def test_what_was_told_is_not_counted_as_swept(house: House) -> None:
     await house.endpoint(retry="custom:1s,1s,1s,1s")
-    house.transport.script = lambda _: broken(Failure.REFUSED)
+    numbers = itertools.count()
+    house.transport.script = lambda _: answer() if next(numbers) % 3 else broken(Failure.REFUSED)
     for _ in range(20):
         await house.publish()
         await sweep(house)
@@ -148,7 +150,7 @@ async def test_what_only_memory_keeps_is_let_go(
 async def test_a_window_that_fell_out_of_its_ring_is_put_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     await house.endpoint()
     with monkeypatch.context() as patch:
-        patch.setattr(house.node.engine.board, "enlist", lambda _: None)
+        patch.setattr(house.node.engine.board.turns, "enlist", lambda _: None)
         await house.publish()
         await turns(house)
         assert house.transport.requests == []
@@ -362,7 +364,7 @@ async def test_a_slow_endpoint_is_not_stuck(house: House) -> None:
     await house.transport.sent(limits.IN_FLIGHT_PER_ENDPOINT)
     await sweep(house, times=5)
     assert number(house, "stuck_queues") == 0
-    assert await waits_for(house, accepted[-1], endpoint) == "queued"
+    assert await waits_for(house, accepted[-1], endpoint) == "endpoint_cap"
     gate.set_result(answer())
     await house.settled(20)
 
@@ -436,7 +438,8 @@ async def test_held_endpoints_and_retries_that_are_not_due_are_not_stuck(house: 
 async def test_a_node_that_is_full_has_no_stuck_queues(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work waits for the node, as it has to; and the moment between two requests is no proof of room."""
     endpoints = [await house.endpoint(f"type.{n}", url=f"http://203.0.114.1/{n}") for n in range(6)]
-    monkeypatch.setattr(house.node.engine, "_in_flight_max", 2)
+    turns = house.node.engine.board.turns
+    monkeypatch.setattr(turns, "_max", 2)
     gates: list[asyncio.Future[Exchange]] = []
 
     def hold(_: Request) -> asyncio.Future[Exchange]:
@@ -451,10 +454,10 @@ async def test_a_node_that_is_full_has_no_stuck_queues(house: House, monkeypatch
     assert number(house, "stuck_queues") == 0
     engine = house.node.engine
     for _ in range(4):
-        monkeypatch.setattr(engine, "_in_flight_max", 3)  # as if one had just come back
+        monkeypatch.setattr(turns, "_max", 3)  # as if one had just come back
         await engine._sweeper.sweep()
-        monkeypatch.setattr(engine, "_in_flight_max", 2)
-        engine._tick()
+        monkeypatch.setattr(turns, "_max", 2)
+        engine._dispatcher._tick()
         house.clock.advance(SWEEP_MS)
         await engine.leases._take()
     assert number(house, "stuck_queues") == 0
@@ -479,7 +482,7 @@ async def test_outcomes_that_wait_for_their_commit_are_not_stuck(house: House) -
 async def test_back_pressure_of_the_settler_makes_nothing_stuck(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     await house.endpoint("one", url="http://203.0.114.1/1")
     await house.endpoint("two", url="http://203.0.114.1/2")
-    monkeypatch.setattr(engine_module, "UNSETTLED_MAX", 1)
+    monkeypatch.setattr(dispatcher_module, "UNSETTLED_MAX", 1)
     written = house.hold_outcomes()
     await house.publish("one")
     await house.transport.sent(1)

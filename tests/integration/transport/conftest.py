@@ -12,6 +12,7 @@ import trustme
 import uvloop
 
 from posthouse.core.address import AddressPolicy
+from posthouse.core.limits import RESPONSE_KEPT_BYTES_MAX
 from posthouse.system import SystemClock
 from posthouse.testing.names import Names
 from posthouse.testing.receiver import Receiver
@@ -75,9 +76,14 @@ def post(transport: AiohttpTransport) -> Post:
     """Send one request; ten seconds are ample and never reached by a test that passes."""
 
     async def post(
-        url: str, body: bytes = b"{}", *, connect_timeout_ms: int = 5_000, timeout_ms: int = 10_000
+        url: str,
+        body: bytes = b"{}",
+        *,
+        connect_timeout_ms: int = 5_000,
+        timeout_ms: int = 10_000,
+        kept_bytes: int = RESPONSE_KEPT_BYTES_MAX,
     ) -> Exchange:
-        return await transport.send(Request(url, HEADERS, body, connect_timeout_ms, timeout_ms))
+        return await transport.send(Request(url, HEADERS, body, connect_timeout_ms, timeout_ms, kept_bytes))
 
     return post
 

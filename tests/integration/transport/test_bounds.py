@@ -113,6 +113,21 @@ async def test_body_of_many_small_chunks_comes_whole(post: Post, receiver: Recei
     assert (exchange.failure, exchange.body) == (None, b"x" * RESPONSE_KEPT_BYTES_MAX)
 
 
+async def test_as_much_of_the_body_is_kept_as_the_request_says(post: Post, receiver: Receiver) -> None:
+    """An answer to a batch may name many events; that of the next exchange on the connection is kept as usual."""
+    body = bytes(range(256)) * (RESPONSE_READ_BYTES_MAX // 512)
+    receiver.play(Answer(200, (), body), Answer(200, (), body))
+    assert (await post(receiver.url, kept_bytes=RESPONSE_READ_BYTES_MAX)).body == body
+    again = await post(receiver.url)
+    assert (again.body, again.reused) == (body[:RESPONSE_KEPT_BYTES_MAX], True)
+
+
+async def test_as_much_is_kept_of_a_body_in_chunks(post: Post, receiver: Receiver) -> None:
+    chunks = b"1\r\nx\r\n" * 10_000 + b"0\r\n\r\n"
+    receiver.play(Raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks, then_close=False))
+    assert (await post(receiver.url, kept_bytes=9_999)).body == b"x" * 9_999
+
+
 async def test_body_within_the_bound_leaves_the_connection_usable(post: Post, receiver: Receiver) -> None:
     receiver.play(Answer(200, (), b"x" * RESPONSE_READ_BYTES_MAX))
     assert (await post(receiver.url)).failure is None

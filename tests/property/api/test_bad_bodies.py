@@ -36,6 +36,14 @@ ENDPOINT = {
     "retry": "three-weeks",
     "connect_timeout_ms": 1_000,
     "timeout_ms": 2_000,
+    "rate": "10/s",
+    "in_flight_max": 4,
+    "order": "fifo",
+    "payload": "full",
+    "batch": {"max_events": 10},
+    "success": "200-299,409",
+    "transform": {"n": "data.n"},
+    "disable_after_days": 7,
 }
 REQUIRED = {"/v1/events": {"type", "data"}, "/v1/endpoints": {"url"}}
 VALID: dict[str, dict[str, Any]] = {

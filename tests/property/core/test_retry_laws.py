@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from posthouse.core.delivery import State
 from posthouse.core.errors import InvalidInput
 from posthouse.core.limits import RETRIES_MAX, RETRY_AFTER_SECONDS_MAX, RETRY_LENGTH_MS_MAX
-from posthouse.core.retry import PRESETS, RetrySchedule, decide, parse_schedule
+from posthouse.core.retry import PRESETS, RetrySchedule, cut, decide, parse_schedule
 
 TIMES = st.integers(0, 1 << 45)
 JITTER = st.floats(0, 1, exclude_max=True)
@@ -128,3 +128,14 @@ def test_a_schedule_is_walked_to_its_end(schedule: RetrySchedule, jitter: float)
         jitter=jitter,
     )
     assert last.state is State.EXHAUSTED
+
+
+@given(SCHEDULES, st.integers(1, 100 * 86_400_000))
+def test_a_cut_is_the_longest_start_that_fits(schedule: RetrySchedule, block_ms: int) -> None:
+    """So a failing event holds back those of its ordering key no longer, and is not given up earlier than need be."""
+    kept = cut(schedule, block_ms)
+    count = len(kept.delays)
+    assert kept.delays == schedule.delays[:count]
+    assert sum(kept.delays) <= block_ms
+    assert count == len(schedule.delays) or sum(schedule.delays[: count + 1]) > block_ms
+    assert parse_schedule(kept.name) == kept

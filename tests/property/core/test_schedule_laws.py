@@ -1,129 +1,149 @@
-from collections import defaultdict
-from itertools import combinations
+"""The laws of turns: over any crowd and any history of who could send."""
+
+from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from posthouse.core.model import Lane
-from posthouse.core.schedule import Ready, plan
+from posthouse.core.schedule import OTHERS_PART, Answer, Lanes, Rotation
 
-CAPACITIES = st.integers(0, 60)
-TURNS = st.integers(0, 1_000)
+SENDING = (Lane.LIVE, Lane.RETRY, Lane.BACKLOG)
+Window = tuple[Lane, int, int]  # lane, group, number
 
 
 @st.composite
-def readiness(draw: st.DrawFn) -> list[Ready]:
-    """Windows of a few endpoints, each (endpoint, lane) at most once, in any order."""
-    pairs = draw(
-        st.lists(st.tuples(st.integers(1, 6), st.sampled_from(list(Lane))), unique=True, min_size=0, max_size=14)
-    )
-    free = {endpoint: draw(st.integers(0, 10)) for endpoint in sorted({endpoint for endpoint, _ in pairs})}
-    return [
-        Ready(number, lane, draw(st.integers(0, 20)), free[endpoint], endpoint)
-        for number, (endpoint, lane) in enumerate(pairs)
-    ]
+def crowds(draw: st.DrawFn) -> dict[Window, int]:
+    """Windows of a few groups in the lanes, and how much each has to send."""
+    windows = st.tuples(st.sampled_from(SENDING), st.integers(0, 3), st.integers(0, 3))
+    return draw(st.dictionaries(windows, st.integers(0, 12), max_size=20))
 
 
-def share(room: int, turn: int) -> int:
-    """A fifth, rounded up; of a single place each fifth turn."""
-    return -(-room // 5) if room > 1 else min(room, int(turn % 5 == 4))
+class Crowd:
+    """Answers as a node does: with what is left, and LAST with the last one."""
+
+    def __init__(self, work: dict[Window, int]) -> None:
+        self.left = dict(work)
+        self.taken: list[Window] = []
+        self.asked = 0
+        self.lanes: Lanes[int, Window] = Lanes(lambda group: group + 1)
+        for window in work:
+            self.lanes.add(window[0], window[1], window)
+
+    def ask(self, window: Window) -> Answer:
+        self.asked += 1
+        if not self.left[window]:
+            return Answer.AWAY
+        self.left[window] -= 1
+        self.taken.append(window)
+        return Answer.TAKEN if self.left[window] else Answer.LAST
 
 
-def demand(ready: list[Ready]) -> dict[int, dict[bool, int]]:
-    """Endpoint → is live → available work."""
-    wanted: dict[int, dict[bool, int]] = defaultdict(lambda: {True: 0, False: 0})
-    for window in ready:
-        wanted[window.endpoint][window.lane is Lane.LIVE] += window.available
-    return wanted
+@given(crowds(), st.lists(st.integers(0, 30), max_size=10))
+def test_no_turn_is_lost_while_somebody_can_use_it(work: dict[Window, int], capacities: list[int]) -> None:
+    crowd = Crowd(work)
+    for capacity in capacities:
+        left = sum(crowd.left.values())
+        assert crowd.lanes.choose(capacity, crowd.ask) == min(capacity, left)
 
 
-def taken(ready: list[Ready], planned: list[tuple[int, int]], *, live: bool) -> int:
-    return sum(count for position, count in planned if (ready[position].lane is Lane.LIVE) == live)
+@given(crowds(), st.integers(1, 60))
+def test_nobody_is_asked_for_nothing_twice(work: dict[Window, int], capacity: int) -> None:
+    crowd = Crowd(work)
+    while crowd.lanes.choose(capacity, crowd.ask):
+        pass
+    assert crowd.asked <= sum(work.values()) + len(work)
 
 
-@given(readiness(), CAPACITIES, TURNS)
-def test_a_plan_never_exceeds_capacity_room_or_work(ready: list[Ready], capacity: int, turn: int) -> None:
-    planned = plan(ready, capacity, turn)
-    assert sum(count for _, count in planned) <= capacity
-    assert len({position for position, _ in planned}) == len(planned)
-    by_endpoint: dict[int, int] = defaultdict(int)
-    for position, count in planned:
-        assert 1 <= count <= ready[position].available
-        by_endpoint[ready[position].endpoint] += count
-    for window in ready:
-        assert by_endpoint[window.endpoint] <= window.free
+@given(crowds(), st.integers(1, 7))
+def test_of_any_five_turns_one_is_for_the_others_while_both_have_work(work: dict[Window, int], capacity: int) -> None:
+    crowd = Crowd(work)
+    while crowd.lanes.choose(capacity, crowd.ask):
+        pass
+    live = [window[0] is Lane.LIVE for window in crowd.taken]
+    both = min(live.count(True), live.count(False))
+    end = len(live) if not both else min(_end_of(live, of=True), _end_of(live, of=False))
+    for start in range(end - OTHERS_PART + 1 if both else 0):
+        assert live[start : start + OTHERS_PART].count(False) == 1
 
 
-@given(readiness(), CAPACITIES, TURNS)
-def test_no_capacity_stays_unused_while_there_is_work_and_room(ready: list[Ready], capacity: int, turn: int) -> None:
-    free = {window.endpoint: window.free for window in ready}
-    possible = sum(min(free[e], sum(wanted.values())) for e, wanted in demand(ready).items())
-    assert sum(count for _, count in plan(ready, capacity, turn)) == min(capacity, possible)
+def _end_of(live: list[bool], *, of: bool) -> int:
+    """Behind the last turn of a side."""
+    return len(live) - live[::-1].index(of)
 
 
-@given(readiness(), CAPACITIES, TURNS)
-def test_the_other_lanes_get_their_fifth(ready: list[Ready], capacity: int, turn: int) -> None:
-    """A fifth of the capacity, if they have as much work that their endpoints have room for.
+@given(st.dictionaries(st.integers(0, 5), st.integers(1, 7), min_size=1), st.integers(1, 10))
+def test_busy_groups_get_turns_by_their_weights(weights: dict[int, int], rounds: int) -> None:
+    rotation: Rotation[int, int] = Rotation(weights.__getitem__)
+    for group in weights:
+        rotation.add(group, group)
+    taken: Counter[int] = Counter()
 
-    The room that live work of the same endpoint leaves counts, and at least a fifth of all its room.
-    """
-    free = {window.endpoint: window.free for window in ready}
-    usable = sum(
-        min(wanted[False], max(free[e] - wanted[True], share(free[e], turn))) for e, wanted in demand(ready).items()
-    )
-    assert taken(ready, plan(ready, capacity, turn), live=False) >= min(share(capacity, turn), usable)
+    def ask(group: int) -> Answer:
+        taken[group] += 1
+        return Answer.TAKEN
 
-
-@given(readiness(), CAPACITIES, TURNS)
-def test_live_gets_all_the_rest(ready: list[Ready], capacity: int, turn: int) -> None:
-    """Live work is only held back by the fifth of the capacity and the fifth of its endpoint's room."""
-    free = {window.endpoint: window.free for window in ready}
-    usable = sum(min(wanted[True], free[e] - share(free[e], turn)) for e, wanted in demand(ready).items())
-    assert taken(ready, plan(ready, capacity, turn), live=True) >= min(capacity - share(capacity, turn), usable)
+    for _ in range(rounds * sum(weights.values())):
+        rotation.serve(ask)
+    assert taken == {group: rounds * weight for group, weight in weights.items()}
 
 
-@given(readiness(), st.integers(1, 60))
-def test_nothing_starves_in_five_turns(ready: list[Ready], capacity: int) -> None:
-    """If live has work that can go, some of it goes in five turns; if the others have, some of theirs."""
-    plans = [plan(ready, capacity, turn) for turn in range(5)]
-    for live in (True, False):
-        possible = any(w.available and w.free for w in ready if (w.lane is Lane.LIVE) == live)
-        assert any(taken(ready, planned, live=live) for planned in plans) == possible
+@given(st.integers(1, 9), st.integers(0, 60))
+def test_busy_members_of_a_group_differ_by_one_turn_at_most(members: int, turns: int) -> None:
+    rotation: Rotation[str, int] = Rotation(lambda _: 3)
+    for member in range(members):
+        rotation.add("one", member)
+    taken = Counter(dict.fromkeys(range(members), 0))
+
+    def ask(member: int) -> Answer:
+        taken[member] += 1
+        return Answer.TAKEN
+
+    for _ in range(turns):
+        rotation.serve(ask)
+    assert max(taken.values()) - min(taken.values()) <= 1
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(list(Lane)), st.integers(0, 20), st.integers(0, 10)), max_size=12),
-    CAPACITIES,
-    TURNS,
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("add"), st.integers(0, 3), st.integers(0, 99)),
+            st.tuples(st.just("serve"), st.sampled_from(list(Answer)), st.just(0)),
+            st.tuples(st.just("restore"), st.integers(0, 3), st.just(0)),
+        ),
+        max_size=60,
+    )
 )
-def test_equal_windows_get_the_same_or_the_earlier_gets_one_more(
-    rows: list[tuple[Lane, int, int]], capacity: int, turn: int
-) -> None:
-    """Windows of different endpoints in live, or in the others, that could send equally much."""
-    ready = [Ready(i, lane, available, free, endpoint=i) for i, (lane, available, free) in enumerate(rows)]
-    counts = dict.fromkeys(range(len(ready)), 0) | dict(plan(ready, capacity, turn))
-    for one, other in combinations(range(len(ready)), 2):
-        if (ready[one].lane is Lane.LIVE) != (ready[other].lane is Lane.LIVE):
-            continue
-        if min(ready[one].available, ready[one].free) == min(ready[other].available, ready[other].free):
-            assert 0 <= counts[one] - counts[other] <= 1
+def test_who_is_in_is_served_whatever_came_before(steps: list[tuple[str, int | Answer, int]]) -> None:
+    """After any history: all who were added and did not leave take part, but for groups that are away."""
+    rotation: Rotation[int, tuple[int, int]] = Rotation(lambda _: 2)
+    members: set[tuple[int, int]] = set()
+    away: set[int] = set()
+    for number, (what, value, name) in enumerate(steps):
+        if what == "add" and isinstance(value, int):
+            member = (value, name * 100 + number)
+            members.add(member)
+            rotation.add(value, member)
+        elif what == "restore" and isinstance(value, int):
+            away.discard(value)
+            rotation.restore(value)
+        elif isinstance(value, Answer):
 
+            def ask(member: tuple[int, int], answer: Answer = value) -> Answer:
+                assert member in members
+                assert member[0] not in away
+                if answer in {Answer.LAST, Answer.AWAY}:
+                    members.discard(member)
+                elif answer is Answer.GROUP_AWAY:
+                    away.add(member[0])
+                return answer
 
-@given(readiness(), CAPACITIES, TURNS)
-def test_live_stands_first_and_positions_ascend_within_live_and_the_others(
-    ready: list[Ready], capacity: int, turn: int
-) -> None:
-    order = [(ready[position].lane is not Lane.LIVE, position) for position, _ in plan(ready, capacity, turn)]
-    assert order == sorted(order)
+            rotation.serve(ask)
+    found: set[tuple[int, int]] = set()
 
+    def leave(member: tuple[int, int]) -> Answer:
+        found.add(member)
+        return Answer.AWAY
 
-@given(st.integers(2, 60), st.integers(1, 400))
-def test_turning_the_ring_serves_everyone(capacity: int, windows: int) -> None:
-    """If the caller moves what was served to the end, no window waits longer than a round."""
-    ring = [Ready(number, Lane.LIVE, 100, 8, endpoint=number) for number in range(windows)]
-    served: set[int] = set()
-    for _ in range(-(-windows // capacity)):
-        chosen = {position for position, _ in plan(ring, capacity)}
-        served |= {ring[position].window for position in chosen}
-        ring = [w for i, w in enumerate(ring) if i not in chosen] + [w for i, w in enumerate(ring) if i in chosen]
-    assert served == set(range(windows))
+    assert not rotation.serve(leave)
+    assert found == {member for member in members if member[0] not in away}

@@ -128,6 +128,14 @@ def test_long_histories_are_cut_in_the_middle() -> None:
             "No attempt is planned, because: Its endpoint is paused.",
         ),
         (
+            {"waits_for": {"code": "parked", "message": "It is put aside."}},
+            "No attempt is planned, because: It is put aside.",
+        ),
+        (
+            {"waits_for": {"code": "breaker_open", "message": "Its endpoint is down."}},
+            "Waiting, because: Its endpoint is down.",
+        ),
+        (
             {"waits_for": {"code": "in_flight", "message": "A request is on its way."}},
             "An attempt is on its way now, because: A request is on its way.",
         ),

@@ -1,6 +1,8 @@
 """Every command against a scripted node: what it asks, what it prints, how it ends."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,24 @@ ENDPOINT = {
     "retry": "three-weeks",
     "connect_timeout_ms": 5_000,
     "timeout_ms": 60_000,
+    "rate": None,
+    "in_flight_max": None,
+    "order": "none",
+    "block_seconds": None,
+    "payload": "full",
+    "batch": None,
+    "success": "200-299",
+    "filter": None,
+    "transform": None,
+    "disable_after_days": 30,
+    "health": {
+        "state": "ok",
+        "failing_since": None,
+        "next_probe_at": None,
+        "disables_at": None,
+        "rate_now": None,
+        "in_flight": 0,
+    },
     "secrets": [{"created_at": "2026-11-22T08:00:00Z", "expires_at": "2026-11-23T08:00:00Z"}],
     "created_at": "2026-11-22T08:00:00Z",
     "updated_at": "2026-11-22T08:00:00Z",
@@ -42,7 +62,7 @@ DELIVERY = {
     "reason": None,
     "last_outcome": "read_timeout",
     "last_response_status": None,
-    "waits_for": {"code": "queued", "message": "It is due."},
+    "waits_for": {"code": "queued", "message": "It is due.", "until": None},
     "attempts": [],
 }
 EVENT = {
@@ -67,6 +87,15 @@ BALANCE = {
     "imbalance": 0,
 }
 BOOKS = {**BALANCE, "tenants": [], "endpoints": [{**BALANCE, "tenant": "default", "endpoint": "ep_1"}]}
+TENANT = {
+    "id": "acme",
+    "name": "Acme",
+    "weight": 10,
+    "rate": "5/s",
+    "in_flight_max": None,
+    "fresh_seconds": None,
+    "created_at": "2026-11-22T08:00:00Z",
+}
 KEY = {
     "id": "key_1",
     "prefix": "ph_live_abcd",
@@ -245,8 +274,125 @@ def test_keys_are_listed_and_revoked(api: Any, run: Run) -> None:
 
 
 def test_tenant_is_created(api: Any, run: Run) -> None:
-    api.on("POST /v1/tenants", {"id": "acme", "name": "Acme", "created_at": "2026-11-22T08:00:00Z"}, status=201)
-    assert run("tenants", "create", "acme", "--name", "Acme").out == "acme (Acme) is there.\n"
+    api.on("POST /v1/tenants", TENANT, status=201)
+    assert run("tenants", "create", "acme", "--name", "Acme", "--weight", "10").out == "acme (Acme) is there.\n"
+    assert json.loads(api.requests[-1].content) == {"id": "acme", "name": "Acme", "weight": 10}
+
+
+def test_tenant_is_shown_and_listed(api: Any, run: Run) -> None:
+    api.on("GET /v1/tenants/acme", TENANT)
+    assert run("tenants", "show", "acme").out.splitlines() == [
+        "tenant   acme",
+        "name     Acme",
+        "weight   10",
+        "rate     5/s",
+        "created  2026-11-22 08:00:00Z",
+    ]
+    api.on("GET /v1/tenants", page(TENANT))
+    assert run("tenants", "list").out.splitlines()[1].split() == [
+        "acme",
+        "Acme",
+        "10",
+        "5/s",
+        "2026-11-22",
+        "08:00:00Z",
+    ]
+
+
+def test_tenant_is_changed(api: Any, run: Run) -> None:
+    api.on("PATCH /v1/tenants/acme", TENANT)
+    ended = run(
+        "tenants", "update", "acme", "--rate", "5/s", "--in-flight-max", "3", "--unset", "fresh-seconds", "--json"
+    )
+    assert ended.document == TENANT
+    assert json.loads(api.requests[-1].content) == {"rate": "5/s", "in_flight_max": 3, "fresh_seconds": None}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "Say what to change."),
+        (("--unset", "name"), "'name' cannot be unset."),
+        (("--rate", "5/s", "--unset", "rate"), "rate cannot be set and unset at once."),
+    ],
+)
+def test_a_change_of_a_tenant_that_makes_no_sense_is_wrong_usage(
+    api: Any, run: Run, options: tuple[str, ...], said: str
+) -> None:
+    ended = run("tenants", "update", "acme", *options)
+    assert (ended.code, api.requests) == (2, [])
+    assert said in ended.err
+
+
+def test_what_an_open_delivery_waits_for_is_in_the_list(api: Any, run: Run) -> None:
+    held = {**DELIVERY, "waits_for": {"code": "tenant_rate", "message": "A sentence.", "until": None}}
+    api.on("GET /v1/deliveries", page(held, {**DELIVERY, "id": "dlv_2", "waits_for": None}))
+    lines = run("deliveries", "list").out.splitlines()
+    assert [line.split("  ")[-1].strip() for line in lines] == ["WAITS FOR", "tenant rate", "ep_1"]
+
+
+# -- filters --------------------------------------------------------------------------------
+
+TRIED = {
+    "matched": 1,
+    "not_matched": 2,
+    "errors": 1,
+    "scanned": 9,
+    "data": [
+        {
+            "id": "evt_2",
+            "type": "a.b",
+            "tenant": "acme",
+            "accepted_at": "2026-11-22T08:00:00Z",
+            "outcome": "matched",
+            "reason": None,
+            "data": '{"n":1}',
+            "data_is_cut": True,
+        },
+        {
+            "id": "evt_1",
+            "type": "a.b",
+            "tenant": "acme",
+            "accepted_at": "2026-11-22T08:00:00Z",
+            "outcome": "error",
+            "reason": "There is no field 'n'.",
+            "data": None,
+            "data_is_cut": False,
+        },
+    ],
+}
+
+
+def test_a_filter_is_tried(api: Any, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text('{"n": "data.n"}')
+    api.on("POST /v1/filters/test", TRIED)
+    options = ("--last", "5", "--transform", str(tmp_path / "t.json"), "--type", "a.*", "--tenant", "acme")
+    ended = run("filters", "test", "data.n > 1", *options)
+    assert json.loads(api.requests[-1].content) == {
+        "filter": "data.n > 1",
+        "transform": {"n": "data.n"},
+        "types": ["a.*"],
+        "tenant": "acme",
+        "limit": 5,
+    }
+    assert ended.code == 0
+    assert ended.out.splitlines() == [
+        "ID     TYPE  TENANT  ACCEPTED              OUTCOME  DATA OR REASON",
+        'evt_2  a.b   acme    2026-11-22 08:00:00Z  matched  {"n":1}…',
+        "evt_1  a.b   acme    2026-11-22 08:00:00Z  error    There is no field 'n'.",
+        "",
+        "1 event matched, 2 did not, 1 error.",
+    ]
+    assert "exhausted with that reason" in ended.err
+    assert run("filters", "test", "--endpoint", "ep_1", "--json").document == TRIED
+    assert json.loads(api.requests[-1].content) == {"endpoint_id": "ep_1", "types": [], "limit": 100}
+
+
+def test_a_transformation_that_is_no_json_is_wrong_usage(api: Any, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text("{")
+    ended = run("filters", "test", "--transform", str(tmp_path / "t.json"))
+    assert (ended.code, api.requests) == (2, [])
+    assert "not valid JSON" in ended.err
 
 
 # -- doing something to several -------------------------------------------------------------

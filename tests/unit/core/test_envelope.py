@@ -29,6 +29,15 @@ def test_the_timestamp_is_when_it_occurred_if_the_publisher_said_so() -> None:
     assert json.loads(envelope.body(event))["timestamp"] == "1970-01-01T00:00:00.000Z"
 
 
+def test_other_data_takes_the_place_of_the_publishers() -> None:
+    assert json.loads(envelope.body(EVENT, b"[1]"))["data"] == [1]
+
+
+def test_a_thin_payload_refers_to_the_event_by_its_id() -> None:
+    event = msgspec.structs.replace(EVENT, id='e"1')
+    assert json.loads(envelope.body(event, envelope.reference(event)))["data"] == {"id": 'e"1'}
+
+
 def test_the_type_is_escaped_whatever_it_is() -> None:
     event = msgspec.structs.replace(EVENT, type='a"\\\n\x01ü')
     assert json.loads(envelope.body(event))["type"] == event.type

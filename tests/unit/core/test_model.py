@@ -33,7 +33,7 @@ def test_slots_lie_within_bounds() -> None:
 
 
 def test_lanes_sort_live_first() -> None:
-    assert sorted(Lane) == [Lane.LIVE, Lane.RETRY, Lane.BACKLOG]
+    assert sorted(Lane) == [Lane.LIVE, Lane.RETRY, Lane.BACKLOG, Lane.PARKED]
 
 
 def test_values_are_frozen_and_changed_by_replacing() -> None:

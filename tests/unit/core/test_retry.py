@@ -11,6 +11,7 @@ from posthouse.core.retry import (
     SPAN_SPENT,
     Decision,
     RetrySchedule,
+    cut,
     decide,
     decide_after_fault,
     parse_schedule,
@@ -250,3 +251,17 @@ def test_faults_never_make_more_attempts_than_the_schedule() -> None:
 def test_faults_do_not_spin(schedule: str) -> None:
     decision = after_fault(schedule=schedule)
     assert decision.state is State.EXHAUSTED or decision.due_at >= NOW + SECOND
+
+
+@pytest.mark.parametrize(
+    ("block_ms", "kept"),
+    [(9_999, 0), (10_000, 1), (69_999, 1), (70_000, 2), (70_000 + HOUR, 3), (10 * DAY, 3)],
+)
+def test_a_cut_schedule_ends_within_the_time_that_it_may_block(block_ms: int, kept: int) -> None:
+    assert cut(SCHEDULE, block_ms).delays == SCHEDULE.delays[:kept]
+
+
+def test_a_schedule_that_is_not_cut_is_the_same_one() -> None:
+    assert cut(SCHEDULE, DAY) is SCHEDULE
+    assert cut(PRESETS["none"], 1) is PRESETS["none"]
+    assert cut(PRESETS["three-weeks"], 1) is PRESETS["none"]

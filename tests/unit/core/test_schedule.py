@@ -1,90 +1,120 @@
-import pytest
+"""Whose turn it is, by examples; the laws are in tests/property/core/test_schedule_laws.py."""
+
+from collections.abc import Callable, Mapping
 
 from posthouse.core.model import Lane
-from posthouse.core.schedule import Ready, plan
+from posthouse.core.schedule import Answer, Lanes, Rotation
 
 LIVE, RETRY, BACKLOG = Lane.LIVE, Lane.RETRY, Lane.BACKLOG
 
 
-def windows(*rows: tuple[Lane, int, int, int]) -> list[Ready]:
-    """Each row: lane, endpoint, available, free."""
-    return [
-        Ready(window=number, lane=lane, available=available, free=free, endpoint=endpoint)
-        for number, (lane, endpoint, available, free) in enumerate(rows)
-    ]
+def one_each(_: str) -> int:
+    return 1
 
 
-def test_nothing_ready_nothing_planned() -> None:
-    assert plan([], 10) == []
-    assert plan(windows((LIVE, 1, 0, 8)), 10) == []
-    assert plan(windows((LIVE, 1, 8, 0)), 10) == []
+def rotation(weights: Mapping[str, int], **members: str) -> Rotation[str, str]:
+    """A rotation of ``member="its group"``."""
+    made: Rotation[str, str] = Rotation(lambda group: weights.get(group, 1))
+    for member, group in members.items():
+        made.add(group, member)
+    return made
 
 
-@pytest.mark.parametrize("capacity", [0, -1])
-def test_no_capacity_nothing_planned(capacity: int) -> None:
-    assert plan(windows((LIVE, 1, 5, 8)), capacity) == []
+def served(turns: Rotation[str, str], count: int, answer: Callable[[str], Answer] = lambda _: Answer.TAKEN) -> str:
+    """The members that took so many turns, in order."""
+    taken: list[str] = []
+
+    def ask(member: str) -> Answer:
+        given = answer(member)
+        if given in {Answer.TAKEN, Answer.LAST}:
+            taken.append(member)
+        return given
+
+    for _ in range(count):
+        turns.serve(ask)
+    return "".join(taken)
 
 
-def test_a_window_gives_what_it_has_and_its_endpoint_takes() -> None:
-    assert plan(windows((LIVE, 1, 5, 8)), 100) == [(0, 5)]
-    assert plan(windows((LIVE, 1, 50, 8)), 100) == [(0, 8)]
-    assert plan(windows((LIVE, 1, 50, 8)), 3) == [(0, 3)]
+def test_groups_take_turns_and_so_do_their_members() -> None:
+    turns = rotation({}, a="one", b="one", c="two")
+    assert served(turns, 8) == "acbcacbc"
 
 
-def test_windows_of_a_lane_take_turns_in_the_given_order() -> None:
-    ready = windows((LIVE, 1, 9, 8), (LIVE, 2, 1, 8), (LIVE, 3, 9, 8))
-    assert plan(ready, 6) == [(0, 3), (1, 1), (2, 2)]
+def test_a_weight_is_so_many_turns_in_a_row() -> None:
+    turns = rotation({"one": 3}, a="one", b="one", c="two")
+    assert served(turns, 8) == "abacbabc"
 
 
-def test_live_goes_first_and_the_others_keep_a_fifth() -> None:
-    ready = windows((RETRY, 1, 100, 100), (LIVE, 2, 100, 100))
-    assert plan(ready, 10) == [(1, 8), (0, 2)]
-    assert plan(ready, 11) == [(1, 8), (0, 3)]
-    assert plan(ready, 2) == [(1, 1), (0, 1)]
+def test_who_took_its_last_leaves() -> None:
+    turns = rotation({}, a="one", b="one")
+    assert served(turns, 3, lambda member: Answer.LAST if member == "a" else Answer.TAKEN) == "abb"
+
+
+def test_who_has_nothing_is_asked_once_and_leaves() -> None:
+    asked: list[str] = []
+
+    def ask(member: str) -> Answer:
+        asked.append(member)
+        return Answer.AWAY if member == "a" else Answer.TAKEN
+
+    turns = rotation({}, a="one", b="one", c="two")
+    for _ in range(4):
+        assert turns.serve(ask)
+    assert asked == ["a", "b", "c", "b", "c"]
+
+
+def test_a_group_that_is_away_comes_back_as_it_was() -> None:
+    turns = rotation({}, a="one", b="one", c="two")
+    away = {"a"}
+    assert served(turns, 3, lambda m: Answer.GROUP_AWAY if m in away else Answer.TAKEN) == "ccc"
+    turns.add("one", "d")
+    assert served(turns, 1) == "c"
+    away.clear()
+    turns.restore("one")
+    turns.restore("one")
+    assert served(turns, 6) == "cacbcd"
+
+
+def test_a_rotation_without_anybody_serves_nobody() -> None:
+    turns = rotation({}, a="one")
+    assert bool(turns)
+    assert not turns.serve(lambda _: Answer.AWAY)
+    assert not bool(turns)
+    assert not turns.serve(lambda _: Answer.TAKEN)
+
+
+def test_live_goes_first_and_every_fifth_turn_is_for_the_others() -> None:
+    lanes: Lanes[str, Lane] = Lanes(one_each)
+    for lane in (LIVE, RETRY, BACKLOG):
+        lanes.add(lane, "one", lane)
+    taken: list[Lane] = []
+
+    def ask(lane: Lane) -> Answer:
+        taken.append(lane)
+        return Answer.TAKEN
+
+    assert lanes.choose(15, ask) == 15
+    assert taken == [*[LIVE] * 4, RETRY, *[LIVE] * 4, BACKLOG, *[LIVE] * 4, RETRY]
+
+
+def test_turns_are_counted_over_many_calls() -> None:
+    """A node under load has room for one at a time."""
+    lanes: Lanes[str, Lane] = Lanes(one_each)
+    lanes.add(LIVE, "one", LIVE)
+    lanes.add(RETRY, "one", RETRY)
+    taken: list[Lane] = []
+
+    def ask(lane: Lane) -> Answer:
+        taken.append(lane)
+        return Answer.TAKEN
+
+    for _ in range(10):
+        lanes.choose(1, ask)
+    assert taken == [LIVE, LIVE, LIVE, LIVE, RETRY] * 2
 
 
 def test_what_one_side_cannot_use_goes_to_the_other() -> None:
-    assert plan(windows((LIVE, 1, 3, 8), (RETRY, 2, 100, 100)), 10) == [(0, 3), (1, 7)]
-    assert plan(windows((LIVE, 1, 100, 100), (RETRY, 2, 1, 8)), 10) == [(0, 9), (1, 1)]
-    assert plan(windows((BACKLOG, 1, 100, 100)), 10) == [(0, 10)]
-
-
-def test_retry_and_backlog_share_alike() -> None:
-    assert plan(windows((RETRY, 1, 9, 8), (BACKLOG, 2, 9, 8)), 6) == [(0, 3), (1, 3)]
-
-
-def test_of_single_places_each_fifth_goes_to_the_others() -> None:
-    ready = windows((LIVE, 1, 9, 8), (RETRY, 2, 9, 8))
-    served = [plan(ready, 1, turn)[0][0] for turn in range(10)]
-    assert served == [0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
-
-
-def test_a_single_place_is_never_left_empty() -> None:
-    assert [plan(windows((LIVE, 1, 9, 8)), 1, turn) for turn in range(5)] == [[(0, 1)]] * 5
-    assert [plan(windows((RETRY, 1, 9, 8)), 1, turn) for turn in range(5)] == [[(0, 1)]] * 5
-
-
-def test_lanes_of_one_endpoint_share_its_room() -> None:
-    ready = windows((LIVE, 1, 2, 8), (RETRY, 1, 9, 8), (BACKLOG, 1, 9, 8))
-    assert plan(ready, 100) == [(0, 2), (1, 3), (2, 3)]
-
-
-def test_live_work_of_a_busy_endpoint_leaves_a_fifth_of_its_room_to_the_others() -> None:
-    """Without that, retries of an endpoint with a steady stream would wait for ever."""
-    assert plan(windows((LIVE, 1, 100, 8), (RETRY, 1, 100, 8)), 100) == [(0, 6), (1, 2)]
-
-
-def test_retries_of_a_busy_endpoint_do_not_take_the_last_place_from_live_work() -> None:
-    ready = windows((LIVE, 1, 100, 1), (RETRY, 1, 100, 1))
-    assert [plan(ready, 100, turn) for turn in range(5)] == [[(0, 1)]] * 4 + [[(1, 1)]]
-
-
-def test_a_live_endpoint_at_its_bound_does_not_hold_back_another() -> None:
-    ready = windows((LIVE, 1, 100, 1), (LIVE, 2, 100, 8))
-    assert plan(ready, 8) == [(0, 1), (1, 7)]
-
-
-def test_the_plan_depends_on_nothing_but_what_it_sees() -> None:
-    ready = windows((LIVE, 1, 9, 8), (RETRY, 2, 9, 8), (BACKLOG, 3, 9, 2))
-    assert plan(ready, 13, 7) == plan(list(ready), 13, 7)
-    assert ready == windows((LIVE, 1, 9, 8), (RETRY, 2, 9, 8), (BACKLOG, 3, 9, 2))
+    for lane in (LIVE, RETRY, BACKLOG):
+        lanes: Lanes[str, Lane] = Lanes(one_each)
+        lanes.add(lane, "one", lane)
+        assert lanes.choose(10, lambda _: Answer.TAKEN) == 10

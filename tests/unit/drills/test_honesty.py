@@ -48,7 +48,10 @@ def fault(view: Shown, before: Facts, after: Facts | None = None, *, paused: boo
         (alone("waiting"), NEVER, False),
         (alone("waiting", waits_for="in_flight"), UNDER_WAY, False),
         (alone("waiting", waits_for="endpoint_paused"), NEVER, True),
+        (alone("waiting", waits_for="breaker_open"), NEVER, False),
+        (alone("waiting", waits_for="endpoint_cap"), NEVER, False),
         (alone("retrying", ("read_timeout",), waits_for="due_at"), ONCE_TIMED_OUT, False),
+        (alone("retrying", ("read_timeout",), waits_for="breaker_open"), ONCE_TIMED_OUT, False),
         (alone("delivered", ("success",), waits_for=None), ANSWERED, False),
     ],
 )

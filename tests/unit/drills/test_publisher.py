@@ -22,8 +22,12 @@ def accepted(*, duplicate: bool = False) -> Answer:
     return Answer(202, body=json.dumps({"id": "evt_1", "deliveries": 2, "duplicate": duplicate}).encode())
 
 
-def publisher(receiver: Receiver, events: Iterator[Outgoing], *, rate: float = FAST) -> Publisher:
-    return Publisher(receiver.url.removesuffix("/hook"), "key", tenant="t", events=events, rate=rate)
+def publisher(receiver: Receiver) -> Publisher:
+    return Publisher(receiver.url.removesuffix("/hook"), "key", tenant="t")
+
+
+def events(total: int | None = None) -> Iterator[Outgoing]:
+    return outgoing(["drill.a"], seed=1, total=total)
 
 
 def by_turn(*behaviours: Behaviour) -> Callable[[Received], Behaviour]:
@@ -40,11 +44,11 @@ def by_turn(*behaviours: Behaviour) -> Callable[[Received], Behaviour]:
 
 async def test_every_event_is_published_once_as_it_is() -> None:
     async with Receiver(accepted()) as node:
-        made = publisher(node, outgoing(["drill.a"], seed=1, total=100))
-        await made.run()
+        made = publisher(node)
+        await made.run(events(100), rate=FAST)
     bodies = {json.loads(request.body)["id"]: request for request in node.requests}
     assert (made.acknowledged, made.owed, made.repeats, len(made.sent), len(bodies)) == (100, 200, 0, 100, 100)
-    for event in outgoing(["drill.a"], seed=1, total=100):
+    for event in events(100):
         assert event.data in bodies[event.id].body
         assert made.sent[event.id].digest == event.digest
     head = bodies["drill-0"]
@@ -54,8 +58,8 @@ async def test_every_event_is_published_once_as_it_is() -> None:
 
 async def test_an_event_without_an_answer_or_with_a_refusal_for_now_is_published_again() -> None:
     async with Receiver(by_turn(Close(), Answer(503), accepted(duplicate=True))) as node:
-        made = publisher(node, outgoing(["drill.a"], seed=1, total=10))
-        await made.run()
+        made = publisher(node)
+        await made.run(events(10), rate=FAST)
     assert made.acknowledged == 10
     assert len(made.cut_off) >= 10
     assert made.refused == 10
@@ -64,19 +68,17 @@ async def test_an_event_without_an_answer_or_with_a_refusal_for_now_is_published
 
 async def test_a_refusal_for_good_ends_it() -> None:
     async with Receiver(Answer(422, body=b'{"code":"invalid_input"}')) as node:
-        made = publisher(node, outgoing(["drill.a"], seed=1, total=10))
+        made = publisher(node)
         with pytest.RaisesGroup(pytest.RaisesExc(DrillFailed, match="422"), flatten_subgroups=True):
-            await made.run()
+            await made.run(events(10), rate=FAST)
     assert made.acknowledged == 0
 
 
 async def test_a_node_that_is_not_there_is_waited_for(until: Until) -> None:
     async with Receiver(accepted()) as node:
         port = node.port
-    made = Publisher(
-        f"http://127.0.0.1:{port}", "key", tenant="t", events=outgoing(["drill.a"], seed=1, total=3), rate=FAST
-    )
-    running = asyncio.ensure_future(made.run())
+    made = Publisher(f"http://127.0.0.1:{port}", "key", tenant="t")
+    running = asyncio.ensure_future(made.run(events(3), rate=FAST))
     await until(lambda: len(made.sent) == 3)
     assert made.acknowledged == 0
     server = await asyncio.start_server(_say_accepted, "127.0.0.1", port)
@@ -94,14 +96,62 @@ async def _say_accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 async def test_it_keeps_its_rate_and_stops_when_told() -> None:
     loop = asyncio.get_running_loop()
     async with Receiver(accepted()) as node:
-        made = publisher(node, outgoing(["drill.a"], seed=1), rate=400)
+        made = publisher(node)
         started = loop.time()
-        running = asyncio.ensure_future(made.run())
+        running = asyncio.ensure_future(made.run(events(), rate=400))
         await node.received(200)
         made.stop()
         await asyncio.wait_for(running, 10)
     assert loop.time() - started > 0.9 * 200 / 400
     assert len(made.sent) == made.acknowledged < 300
+
+
+async def test_its_rate_can_be_changed_meanwhile() -> None:
+    loop = asyncio.get_running_loop()
+    async with Receiver(accepted()) as node:
+        made = publisher(node)
+        running = asyncio.ensure_future(made.run(events(), rate=2_000))
+        await node.received(100)
+        made.rate = 200
+        began, before = loop.time(), len(made.sent)
+        await node.received(before + 100)
+        took = loop.time() - began
+        made.stop()
+        await asyncio.wait_for(running, 10)
+    assert took > 0.8 * 100 / 200
+
+
+async def test_of_one_ordering_key_each_waits_for_the_202_of_the_one_before() -> None:
+    keyed = [Outgoing(f"{n}", "drill.a", b"{}", ordering_key=f"k{n % 3}") for n in range(60)]
+    first_try_fails = by_turn(Answer(503))
+
+    async with Receiver(first_try_fails) as node:
+        made = publisher(node)
+        await made.run(iter(keyed), rate=FAST)
+    bodies = [json.loads(request.body) for request in node.requests]
+    assert made.acknowledged == 60
+    for key in ("k0", "k1", "k2"):
+        came = [int(body["id"]) for body in bodies if body["ordering_key"] == key]
+        assert came == sorted(came)
+        assert len(came) == 2 * 20
+
+
+async def test_a_fill_publishes_everything_in_batches() -> None:
+    def behave(request: Received) -> Behaviour:
+        published = json.loads(request.body)["events"]
+        answers = [{"id": event["id"], "deliveries": 3, "duplicate": False} for event in published]
+        return Answer(202, body=json.dumps({"events": answers}).encode())
+
+    old = outgoing(["drill.a"], seed=1, total=2_500, occurred_at="2026-01-01T00:00:00Z")
+    async with Receiver(behave) as node:
+        made = publisher(node)
+        await made.fill(old)
+    assert (made.acknowledged, made.owed, len(made.sent)) == (2_500, 7_500, 2_500)
+    assert {request.path for request in node.requests} == {"/v1/events/batch"}
+    batches = [json.loads(request.body)["events"] for request in node.requests]
+    assert sorted(map(len, batches)) == [500, 1_000, 1_000]
+    assert {event["occurred_at"] for batch in batches for event in batch} == {"2026-01-01T00:00:00Z"}
+    assert all(made.sent[event.id].digest == event.digest for event in events(2_500))
 
 
 async def test_a_line_keeps_its_connection_and_says_what_went_wrong() -> None:

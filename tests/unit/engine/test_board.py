@@ -12,12 +12,15 @@ from msgspec.structs import replace
 from posthouse.core.limits import WINDOW_ITEMS_MAX
 from posthouse.core.model import Endpoint, EndpointState, Environment, Event, Lane, Obligation
 from posthouse.engine import board as board_module
+from posthouse.engine import windows
 from posthouse.engine.board import BRISK_MAX, Board
 from posthouse.engine.windows import Desk, Window
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.store.protocol import Work
+from posthouse.testing.manual_clock import ManualClock
 
 CAP = 8
+SENDING = (Lane.LIVE, Lane.RETRY, Lane.BACKLOG)
 
 
 def endpoint(key: int, state: EndpointState = EndpointState.ACTIVE) -> Endpoint:
@@ -39,7 +42,13 @@ def work(event_key: int, endpoint_key: int = 1, lane: Lane = Lane.LIVE, size: in
 
 def board(*endpoints: Endpoint) -> Board:
     known = {e.key: e for e in endpoints or (endpoint(1),)}
-    return Board(cast("Catalogue", SimpleNamespace(endpoint=known.get)), in_flight_per_endpoint=CAP)
+    catalogue = SimpleNamespace(endpoint=known.get, tenant=lambda *_: None)
+    made = Board(cast("Catalogue", catalogue), ManualClock(), in_flight_per_endpoint=CAP)
+    for key in known:
+        desk = made.desk(key)
+        assert desk is not None
+        desk.prove(proven=True)
+    return made
 
 
 def window(on: Board, endpoint_key: int = 1, lane: Lane = Lane.LIVE) -> Window:
@@ -50,11 +59,14 @@ def window(on: Board, endpoint_key: int = 1, lane: Lane = Lane.LIVE) -> Window:
 
 def send_all(on: Board, capacity: int) -> list[Work]:
     """Do what the engine does with a choice."""
-    sent = []
-    for chosen, count in on.choose(capacity):
-        sent += [on.take(chosen) for _ in range(count)]
-        on.enlist(chosen)
-    return sent
+    return [work for chosen in on.turns.choose(capacity) for work in chosen.works]
+
+
+def land(on: Board, sent: Work, *, brisk: bool = True, proven: bool = True) -> None:
+    """A request came back."""
+    desk = on.find(sent.obligation.endpoint_key)
+    assert desk is not None
+    on.land(desk, [sent], brisk=brisk, proven=proven)
 
 
 def test_new_work_joins_only_while_nothing_older_waits_in_the_store() -> None:
@@ -87,7 +99,7 @@ def test_no_endpoint_has_more_than_its_cap_in_flight() -> None:
     first = send_all(on, 100)
     assert [w.obligation.event_key for w in first] == list(range(CAP)), "in order, up to the cap"
     assert send_all(on, 100) == []
-    on.land(live.desk, 0, brisk=True)
+    land(on, first[0])
     assert [w.obligation.event_key for w in send_all(on, 100)] == [CAP]
 
 
@@ -98,13 +110,13 @@ def test_a_request_that_came_back_leaves_room_whatever_came_of_it(*, brisk: bool
     for key in range(CAP):
         on.offer(live, work(key))
     for sent in send_all(on, 100):
-        on.land(live.desk, sent.obligation.event_key, brisk=brisk)
+        land(on, sent, brisk=brisk)
     assert (live.desk.in_flight, live.desk.sending) == (0, set())
 
 
 def test_the_cap_holds_over_all_lanes_of_an_endpoint() -> None:
     on = board()
-    for lane in Lane:
+    for lane in SENDING:
         for key in range(10):
             on.offer(window(on, lane=lane), work(int(lane) * 100 + key, lane=lane))
     assert len(send_all(on, 100)) == CAP
@@ -154,8 +166,7 @@ def test_only_work_that_waits_for_this_node_makes_it_crowded(*, brisk: bool, cro
     on = board()
     live = window(on)
     on.offer(live, work(10_000))
-    send_all(on, 1)
-    on.land(live.desk, 10_000, brisk=brisk)
+    land(on, send_all(on, 1)[0], brisk=brisk)
     for key in range(BRISK_MAX + 1):
         on.offer(live, work(key))
     assert (on.room < 0) is crowded
@@ -169,7 +180,7 @@ def test_counters_equal_a_recount_after_any_history(seed: int, steps: int) -> No
     in_flight: list[Work] = []
     for number in range(steps):
         key = chance.choice((1, 2, 3))
-        lane = chance.choice(list(Lane))
+        lane = chance.choice(SENDING)
         match chance.randrange(7):
             case 0 | 1 | 2:
                 on.offer(window(on, key, lane), work(number, key, lane, chance.randrange(100)))
@@ -177,9 +188,7 @@ def test_counters_equal_a_recount_after_any_history(seed: int, steps: int) -> No
                 in_flight += send_all(on, chance.randrange(1, 10))
             case 4 if in_flight:
                 item = in_flight.pop(chance.randrange(len(in_flight)))
-                desk = on.find(item.obligation.endpoint_key)
-                assert desk is not None
-                on.land(desk, item.obligation.event_key, brisk=chance.random() < 0.7)
+                land(on, item, brisk=chance.random() < 0.7, proven=chance.random() < 0.7)
             case 5:
                 state = chance.choice([EndpointState.ACTIVE, EndpointState.PAUSED])
                 on.change(replace(known[key], state=state))
@@ -193,8 +202,11 @@ def test_counters_equal_a_recount_after_any_history(seed: int, steps: int) -> No
     brisk = sum(len(w.buffer) for w in windows if w.lane is Lane.LIVE and w.desk.is_brisk)
     assert on._brisk == brisk
     for w in windows:
-        sendable = bool(w.buffer) and w.desk.in_flight < CAP and not w.desk.is_held
-        assert w.listed or not sendable, "what may be sent must be in a ring"
+        sendable = bool(w.buffer) and w.desk.in_flight < w.desk.room and not w.desk.is_stopped
+        assert w.listed or not sendable, "what may be sent must have its turn"
+    desks = [desk for key in known if (desk := on.find(key))]
+    assert on.turns.in_flight == len(in_flight) == sum(desk.in_flight for desk in desks)
+    assert on.turns._slow == sum(desk.in_flight for desk in desks if not desk.is_proven)
 
 
 def test_looking_for_idle_endpoints_costs_a_bounded_share_of_each_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,13 +214,15 @@ def test_looking_for_idle_endpoints_costs_a_bounded_share_of_each_new_one(monkey
     monkeypatch.setattr(board_module, "DESKS_MAX", 10)
     looks: list[int] = []
 
-    def look(_: Desk) -> bool:
+    def look(_: Desk, _now: float) -> bool:
         looks.append(1)
         return False
 
-    monkeypatch.setattr(Desk, "is_idle", property(look))
+    monkeypatch.setattr(Desk, "is_idle", look)
     count = 1_000
     on = board(*(endpoint(key) for key in range(count)))
+    on._desks.clear()
+    looks.clear()
     on._clear_at = 10
     for key in range(count):
         window(on, key)
@@ -218,9 +232,40 @@ def test_looking_for_idle_endpoints_costs_a_bounded_share_of_each_new_one(monkey
 def test_idle_endpoints_are_forgotten_when_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(board_module, "DESKS_MAX", 10)
     on = board(*(endpoint(key) for key in range(100)))
+    on._desks.clear()
     on._clear_at = 10
     on.offer(window(on, 0), work(1, 0))
     for key in range(1, 100):
         window(on, key)
         assert len(on._desks) <= 10
     assert on.find(0) is not None, "one that has work is kept"
+
+
+def test_an_endpoint_is_checked_once_however_often_its_desk_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[int] = []
+    monkeypatch.setattr(windows, "flaw_of", lambda e: checked.append(e.key))
+    known = {1: endpoint(1)}
+    catalogue = SimpleNamespace(endpoint=known.get, tenant=lambda *_: None)
+    on = Board(cast("Catalogue", catalogue), ManualClock())
+
+    def make_anew() -> None:
+        desk = on.desk(1)
+        assert desk is not None
+        on.drop(desk)
+
+    make_anew()
+    make_anew()
+    assert checked == [1]
+    known[1] = replace(known[1], url="http://127.0.0.2/")
+    make_anew()
+    assert checked == [1, 1], "what is stored of it is another thing now"
+
+
+def test_an_endpoint_with_a_flaw_is_checked_again_each_time() -> None:
+    on = board(replace(endpoint(1), url="nowhere"))
+    for _ in range(2):
+        desk = on.desk(1)
+        assert desk is not None
+        assert desk.unusable is not None
+        assert desk.is_held
+        on.drop(desk)

@@ -10,7 +10,7 @@ from posthouse.core.delivery import State
 from posthouse.core.ids import ENDPOINT, make_id
 from posthouse.core.limits import LEASE_MS, STUCK_MS
 from posthouse.core.model import Environment, Lane
-from posthouse.engine import engine as engine_module
+from posthouse.engine import dispatcher as dispatcher_module
 from posthouse.store.protocol import Work
 from posthouse.testing.house import House
 from posthouse.testing.scripted_transport import answer, broken
@@ -102,8 +102,8 @@ async def test_failures_leave_no_trace_in_what_is_on_its_way(house: House) -> No
     house.transport.script = lambda _: broken(Failure.REFUSED)
     for _ in range(20):
         await house.publish()
-    await house.settled(20)
-    assert gauge(house, "in_flight") == gauge(house, "unsettled") == 0
+    await house.until(lambda: gauge(house, "endpoints_down") == 1)
+    await house.until(lambda: gauge(house, "in_flight") == gauge(house, "unsettled") == 0)
 
 
 async def test_nothing_is_sent_on_a_lease_that_may_have_run_out(house: House) -> None:
@@ -128,14 +128,15 @@ async def test_a_process_that_stood_still_sends_nothing_that_it_chose_before(
     assert engine.leases._task is not None
     engine.leases._task.cancel()
     await house.endpoint()
-    spawn = engine._spawn
+    dispatcher = engine._dispatcher
+    spawn = dispatcher.spawn
 
     def stand_still(coroutine: Coroutine[None, None, None]) -> None:
         house.clock.advance(LEASE_MS)
         spawn(coroutine)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_spawn", stand_still)
+        patch.setattr(dispatcher, "spawn", stand_still)
         await house.publish()
         await turns()
     assert house.transport.requests == []
@@ -146,7 +147,7 @@ async def test_a_process_that_stood_still_sends_nothing_that_it_chose_before(
 async def test_nothing_more_is_sent_while_too_many_outcomes_wait_for_their_commit(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "UNSETTLED_MAX", 3)
+    monkeypatch.setattr(dispatcher_module, "UNSETTLED_MAX", 3)
     written = house.hold_outcomes()
     await house.endpoint()
     for _ in range(10):

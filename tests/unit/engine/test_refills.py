@@ -43,7 +43,8 @@ class Bench:
         self.reads: list[asyncio.Future[Refill]] = []
         self.limits: list[int] = []
         self.woken: list[Window] = []
-        self.board = Board(cast("Catalogue", SimpleNamespace(endpoint={1: ENDPOINT}.get)))
+        catalogue = SimpleNamespace(endpoint={1: ENDPOINT}.get, tenant=lambda *_: None)
+        self.board = Board(cast("Catalogue", catalogue), self.clock)
         self.timers = Timers(self.clock, self.woken.append)
         self.refills = Refills(
             self,  # type: ignore[arg-type]  # one method of the facet

@@ -45,8 +45,8 @@ class Ledger:
 
 async def test_an_attempt_that_is_not_counted_yet_is_not_shown_yet() -> None:
     store: Any = SimpleNamespace(ledger=Ledger())
-    catalogue: Any = SimpleNamespace(endpoint=lambda _key: None)
-    hints: Any = SimpleNamespace(in_flight=lambda *_keys: False, is_stuck=lambda *_queue: False)
+    catalogue: Any = SimpleNamespace(endpoint=lambda _key: None, tenant=lambda *_names: None)
+    hints: Any = SimpleNamespace(holding=lambda *_place: None)
     deliveries = Deliveries(store, catalogue, hints, SimpleNamespace(), ManualClock())  # type: ignore[arg-type]
     detail = await deliveries.get(Environment.LIVE, delivery_id(1, 2))
     assert [attempt.number for attempt in detail.attempts] == [1]

@@ -5,9 +5,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from posthouse.core import limits
+from posthouse.core.envelope import rfc3339
 from posthouse.core.errors import (
     IdempotencyConflict,
     InvalidInput,
@@ -19,7 +21,8 @@ from posthouse.core.errors import (
     TooLarge,
 )
 from posthouse.core.ids import EVENT, make_id
-from posthouse.core.model import Endpoint, Environment, Lane
+from posthouse.core.model import Endpoint, Environment, Lane, Tenant
+from posthouse.core.rules import Order, Rules, TenantRules
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.intake import IntakeBatcher
 from posthouse.gateway.publish import Publisher
@@ -328,3 +331,98 @@ async def test_a_fault_of_the_engine_costs_no_caller_the_answer(
     monkeypatch.setattr(shelf, "accepted", fail)
     async with asyncio.timeout(10):
         assert (await publish(publisher, type="t", data=1)).owed == 1
+
+
+def ruled(key: int, tenant: str = "default", **rules: Any) -> Endpoint:
+    return msgspec.structs.replace(endpoint(key, "*", tenant=tenant), rules=Rules(**rules))
+
+
+async def stock(
+    shelf: Shelf, publisher: Publisher, endpoints: Sequence[Endpoint], tenants: Sequence[Tenant] = ()
+) -> None:
+    """Let the publisher know these endpoints and tenants."""
+    shelf.snapshot = CatalogueSnapshot(8, tuple(endpoints), tuple(tenants), ())
+    await publisher._catalogue.refresh()
+
+
+async def test_an_endpoint_whose_filter_says_false_is_not_owed_the_event(publisher: Publisher, shelf: Shelf) -> None:
+    wanted = [ruled(1, filter="data.n > 1"), ruled(2, filter="data.n <= 1"), ruled(3), ruled(4, filter="data.x == 1")]
+    await stock(shelf, publisher, wanted)
+    for n in (1, 2):
+        await publish(publisher, type="a", data={"n": n})
+    owed = [request.events[0].owed for request in shelf.requests]
+    assert owed == [(2, 3, 4), (1, 3, 4)], "what cannot be evaluated is owed, and evaluated again when it is sent"
+
+
+async def test_a_stored_filter_that_is_none_owes_the_event(publisher: Publisher, shelf: Shelf) -> None:
+    await stock(shelf, publisher, [ruled(1, filter="nosuch(")])
+    await publish(publisher, type="a", data=1)
+    assert shelf.requests[0].events[0].owed == (1,)
+
+
+async def test_beyond_so_many_evaluations_the_rest_is_owed(publisher: Publisher, shelf: Shelf) -> None:
+    await stock(shelf, publisher, [ruled(1, filter="false"), ruled(2, filter="false")])
+    events = [{"type": "a", "data": 1}] * (limits.FILTERS_PER_REQUEST_MAX // 2 + 1)
+    half = len(events) // 2
+    await publisher.publish_batch(Environment.LIVE, json.dumps({"events": events[:half] * 2}).encode(), None)
+    assert {event.owed for event in shelf.requests[0].events} == {()}
+    await publisher.publish_batch(Environment.LIVE, json.dumps({"events": events}).encode(), None)
+    assert [event.owed for event in shelf.requests[1].events] == [()] * (len(events) - 1) + [(1, 2)]
+
+
+async def test_beyond_so_many_steps_the_rest_is_owed(publisher: Publisher, shelf: Shelf) -> None:
+    await stock(shelf, publisher, [ruled(1, filter="data.map(x, x) == []")])
+    events = [{"type": "a", "data": list(range(250))}] * 50
+    await publisher.publish_batch(Environment.LIVE, json.dumps({"events": events}).encode(), None)
+    owed = [event.owed for event in shelf.requests[0].events]
+    evaluated = owed.count(())
+    assert 1 <= evaluated <= limits.FILTER_STEPS_PER_REQUEST_MAX // 60_000 + 1
+    assert owed == [()] * evaluated + [(1,)] * (50 - evaluated)
+
+
+async def test_orders_are_those_of_the_endpoints_if_the_event_has_an_ordering_key(
+    publisher: Publisher, shelf: Shelf
+) -> None:
+    kept = [ruled(1), ruled(2, order=Order.FIFO), ruled(3, order=Order.LATEST), ruled(4, filter="false")]
+    await stock(shelf, publisher, [*kept, ruled(5, tenant="plain")])
+    await publish(publisher, type="a", data=1, ordering_key="k")
+    await publish(publisher, type="a", data=1)
+    await publish(publisher, type="a", data=1, ordering_key="k", tenant="plain")
+    new = [request.events[0] for request in shelf.requests]
+    assert [(event.owed, event.orders) for event in new] == [
+        ((1, 2, 3), (Order.NONE, Order.FIFO, Order.LATEST)),
+        ((1, 2, 3), ()),
+        ((5,), ()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fresh_seconds", "age_seconds", "lane"),
+    [
+        (None, 300, Lane.LIVE),
+        (None, 301, Lane.BACKLOG),
+        (60, 61, Lane.BACKLOG),
+        (3_600, 3_600, Lane.LIVE),
+        (1, -86_400, Lane.LIVE),
+        (1, None, Lane.LIVE),
+    ],
+)
+async def test_a_tenant_says_how_long_its_events_are_fresh(
+    publisher: Publisher, shelf: Shelf, fresh_seconds: int | None, age_seconds: int | None, lane: Lane
+) -> None:
+    rules = TenantRules(fresh_seconds=fresh_seconds)
+    tenant = Tenant(environment=Environment.LIVE, id="default", name="d", created_at=0, rules=rules)
+    await stock(shelf, publisher, [ruled(1)], [tenant])
+    when = {} if age_seconds is None else {"occurred_at": rfc3339(NOW - age_seconds * 1_000)}
+    await publish(publisher, type="a", data=1, **when)
+    assert shelf.requests[0].events[0].lane is lane
+
+
+async def test_the_node_says_it_where_the_tenant_does_not(shelf: Shelf) -> None:
+    catalogue = Catalogue(shelf)
+    await catalogue.refresh()
+    batcher = IntakeBatcher(shelf, shelf, Metrics(), room=lambda: 1_000)
+    publisher = Publisher(catalogue, batcher, FixedClock(), iter(range(1, 9)).__next__, fresh_seconds=10)
+    for age_ms in (10_000, 10_001):
+        await publish(publisher, type="a", data=1, occurred_at=rfc3339(NOW - age_ms))
+    assert [request.events[0].lane for request in shelf.requests] == [Lane.LIVE, Lane.BACKLOG]

@@ -1,19 +1,21 @@
 """What only this engine can show: rows that were tampered with, and what a survey costs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import apsw
 import pytest
 
 from posthouse.core.delivery import State
 from posthouse.core.model import Environment, Obligation
+from posthouse.core.rules import Order, TenantRules
 from posthouse.store.open import open_store
 from posthouse.store.sqlite.store import SqliteStore
 from posthouse.testing.conformance import Scene, Stores
 from posthouse.testing.conformance.reopening import settled_as
-from posthouse.testing.conformance.values import NOW
+from posthouse.testing.conformance.values import NOW, tenant
 from posthouse.testing.manual_clock import ManualClock
 
 
@@ -53,7 +55,7 @@ async def test_a_missing_row_shows_in_the_books(scene: Scene, table: str, known:
 async def test_a_row_too_many_shows_in_the_books(scene: Scene) -> None:
     owed = await settled_as(scene, State.DELIVERED)
     database(scene).execute(
-        "INSERT INTO obligations VALUES (?, ?, 0, 0, 0, 2, 1, 0)", (owed.event_key, owed.endpoint_key)
+        "INSERT INTO obligations VALUES (?, ?, 0, 0, 0, 2, 1, 0, NULL, 0)", (owed.event_key, owed.endpoint_key)
     )
     assert await imbalance(scene) == -1
 
@@ -83,9 +85,13 @@ async def test_a_debt_to_the_endpoint_of_another_tenant_shows(scene: Scene) -> N
         "INSERT INTO history VALUES (1, 2, 1, 'delivered', NULL, 0, 0, 0, 0)",
         "INSERT INTO history VALUES (1, 2, 1, 'discarded', NULL, 0, 0, 0, 0)",
         "INSERT INTO history VALUES (1, 2, 1, 'delivered', NULL, 0, 1, 0, NULL)",
-        "INSERT INTO obligations VALUES (1, 2, 3, 0, 0, 1, 0, 0)",
-        "INSERT INTO obligations VALUES (1, 2, 0, 0, 2, 1, 1, 0)",
-        "INSERT INTO obligations VALUES (1, 2, 0, 0, 0, 0, 0, 0)",
+        "INSERT INTO obligations VALUES (1, 2, 4, 0, 0, 1, 0, 0, NULL, 0)",
+        "INSERT INTO obligations VALUES (1, 2, 0, 0, 2, 1, 1, 0, NULL, 0)",
+        "INSERT INTO obligations VALUES (1, 2, 0, 0, 0, 0, 0, 0, NULL, 0)",
+        "INSERT INTO obligations VALUES (1, 2, 0, 0, 0, 1, 0, 0, NULL, 1)",
+        "INSERT INTO obligations VALUES (1, 2, 0, 0, 0, 1, 0, 0, 'k', 2)",
+        "INSERT INTO obligations VALUES (1, 2, 0, 0, 0, 1, 0, 0, 'k', 0), (2, 2, 0, 0, 0, 1, 0, 0, 'k', 0)",
+        "INSERT INTO health VALUES (1, NULL, 0, 0, 0, 0)",
         "INSERT INTO attempts VALUES (1, 2, 0, 0, '', 0, '', '', 0, 0, 0, 0, 0, 0, '', x'')",
         "INSERT INTO events VALUES (1, '', 'moon', '', '', 0, 0, '', '[]', x'')",
         "INSERT INTO slots VALUES (256, NULL, 0, 0)",
@@ -98,7 +104,7 @@ async def test_the_database_repeats_the_invariants(scene: Scene, row: str) -> No
         database(scene).execute(row)
 
 
-@pytest.mark.parametrize("column", ["events", "headers", "secrets"])
+@pytest.mark.parametrize("column", ["events", "headers", "secrets", "rules"])
 async def test_an_endpoint_that_cannot_be_read_takes_no_other_along(scene: Scene, column: str) -> None:
     """It is still there, and whoever is owed something by it too."""
     bad, good = scene.values.endpoint(), scene.values.endpoint()
@@ -110,11 +116,19 @@ async def test_an_endpoint_that_cannot_be_read_takes_no_other_along(scene: Scene
     assert found[good.key] == good
 
 
+async def test_rules_of_a_tenant_that_cannot_be_read_are_none(scene: Scene) -> None:
+    bad, good = tenant("bad"), tenant("good", rules=TenantRules(weight=5))
+    for one in (bad, good):
+        await scene.store.catalogue.put_tenant(one)
+    database(scene).execute("UPDATE tenants SET rules = '[1]' WHERE id = 'bad'")
+    assert (await scene.store.catalogue.load()).tenants == (bad, good)
+
+
 async def test_a_delivery_exists_once(scene: Scene) -> None:
     """Unique per event and endpoint by construction."""
     owed = await scene.owe(7)
     with pytest.raises(apsw.ConstraintError):
-        database(scene).execute("INSERT INTO obligations VALUES (?, 7, 0, 0, 0, 1, 0, 0)", (owed.event_key,))
+        database(scene).execute("INSERT INTO obligations VALUES (?, 7, 0, 0, 0, 1, 0, 0, NULL, 0)", (owed.event_key,))
 
 
 async def steps_of_survey(scene: Scene) -> int:
@@ -167,8 +181,42 @@ async def test_a_fetch_is_bounded_whatever_waits(scene: Scene) -> None:
     assert count < 100
 
 
+async def test_an_ordering_key_costs_the_same_however_many_stand_behind(scene: Scene) -> None:
+    """To settle the one ahead, to accept another one, to read the queue."""
+
+    async def steps(key: str, waiting: int) -> list[int]:
+        news = [scene.values.new_event(7, ordering_key=key, orders=(Order.FIFO,)) for _ in range(waiting + 2)]
+        await scene.accept(*news[:-1])
+        work = [w for w in (await scene.queue(7)).work if w.obligation.ordering_key == key]
+        return [
+            await counted(scene, scene.settle(work[0].obligation)),
+            await counted(scene, scene.accept(news[-1], version=0)),
+            await counted(scene, scene.queue(7)),
+        ]
+
+    few = await steps("a", 5)
+    many = await steps("b", 5_000)
+    assert all(b <= a + 20 for a, b in zip(few, many, strict=True))
+
+
+async def counted(scene: Scene, call: Awaitable[Any]) -> int:
+    """Instructions of SQLite's machine, in tens, that a call takes on the writer's and the loop's connection."""
+    count = 0
+
+    def tick() -> bool:
+        nonlocal count
+        count += 1
+        return False
+
+    assert isinstance(scene.store, SqliteStore)
+    for connection in (database(scene), scene.store._local):
+        connection.set_progress_handler(tick, 10)
+    await call
+    return count
+
+
 async def test_open_rows_hold_what_the_value_holds(scene: Scene) -> None:
     owed = await scene.owe(7)
     rows = database(scene).execute("SELECT * FROM obligations").fetchall()
-    assert rows == [(owed.event_key, 7, owed.lane, NOW, 0, 1, 0, NOW)]
+    assert rows == [(owed.event_key, 7, owed.lane, NOW, 0, 1, 0, NOW, None, 0)]
     assert owed == Obligation(owed.event_key, 7, owed.lane, NOW, NOW)

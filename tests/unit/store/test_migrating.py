@@ -1,5 +1,6 @@
 """Migrations: forward only, whole or not at all, and never over a file that is not ours."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,7 +24,9 @@ def contents(connection: apsw.Connection) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, text in connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall():
         lines = [line.partition("--")[0] for line in str(text).splitlines()]
-        found[str(name)] = " ".join(" ".join(lines).split())
+        found[str(name)] = re.sub(
+            r" (?=[,)])", "", " ".join(" ".join(lines).split())
+        )  # a column added later has no line
     tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'migrations'")
     for (name,) in tables.fetchall():
         found[f"rows of {name}"] = connection.execute(f'SELECT * FROM "{name}"').fetchall()  # noqa: S608 - our own names
@@ -53,6 +56,23 @@ def test_an_older_store_gets_what_is_missing(connection: apsw.Connection) -> Non
     check_ours(connection, MORE)
     assert migrate(connection, MORE, now=2) == 1
     assert connection.pragma("user_version") == len(MORE)
+
+
+def test_open_deliveries_endpoints_and_tenants_are_taken_along(connection: apsw.Connection) -> None:
+    """From the first schema: in no order, with no rules."""
+    migrate(connection, KNOWN[:1], now=1)
+    owed, endpoint = (
+        (9, 7, 1, 50, 2, 1, 3, 40),
+        (7, "live", "acme", "u", "[]", "active", None, "", "[]", "[]", "r", 1, 2, 3, 4),
+    )
+    connection.execute("INSERT INTO obligations VALUES (?, ?, ?, ?, ?, ?, ?, ?)", owed)
+    connection.execute(f"INSERT INTO endpoints VALUES ({', '.join('?' * 15)})", endpoint)  # noqa: S608 - only places
+    connection.execute("INSERT INTO tenants VALUES ('live', 'acme', 'Acme', 5)")
+    assert migrate(connection, KNOWN, now=2) == len(KNOWN) - 1
+    assert connection.execute("SELECT * FROM obligations").fetchall() == [(*owed, None, 0)]
+    assert connection.execute("SELECT * FROM endpoints").fetchall() == [(*endpoint, "{}")]
+    assert connection.execute("SELECT * FROM tenants").fetchall() == [("live", "acme", "Acme", 5, "{}")]
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 def test_a_step_that_fails_leaves_the_store_as_it_was(connection: apsw.Connection) -> None:

@@ -12,6 +12,7 @@ from posthouse.store.sqlite.statements import SQL, parse
 SCANS = {
     "all_api_keys": "the catalogue is read whole",
     "all_endpoints": "the catalogue is read whole",
+    "all_health": "endpoints that are well have no row",
     "all_tenants": "the catalogue is read whole",
     "all_migrations": "a handful of rows",
     "all_slots": "256 rows",
@@ -27,7 +28,9 @@ SCANS = {
     "key_floor": "max() of a primary key is one seek",
 }
 SORTS = {name for name in SQL if name.startswith(("all_", "audit_", "describe_"))}  #: bounded by a page, or whole
-TABLES = "events|identities|obligations|history|attempts|reopened|endpoints|tenants|api_keys|slots|[a-z]+_periods"
+TABLES = (
+    "events|identities|obligations|history|attempts|reopened|endpoints|tenants|api_keys|slots|health|[a-z]+_periods"
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +53,48 @@ def test_every_statement_compiles_and_uses_an_index(database: apsw.Connection, n
     """A table is read from end to end, or sorted, only where that is meant."""
     statement = SQL[name]
     steps = [str(row[3]) for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", bindings(statement))]
-    scans = [step for step in steps if re.match(rf"SCAN ({TABLES}|o|e|h|p|a|i)\b", step)]
+    scans = [step for step in steps if re.match(rf"SCAN ({TABLES}|o|e|h|p|a|i|n)\b", step)]
     assert not scans or name in SCANS
     assert not [step for step in steps if "TEMP B-TREE" in step] or name in SORTS
 
 
-@pytest.mark.parametrize("name", ["fetch_due", "next_due_at", "open_of_endpoint", "survey"])
+@pytest.mark.parametrize("name", ["fetch_due", "next_due_at", "not_in_order", "open_of_endpoint", "survey"])
 def test_queues_are_read_through_their_index(database: apsw.Connection, name: str) -> None:
     steps = [str(row[3]) for row in database.execute(f"EXPLAIN QUERY PLAN {SQL[name]}", bindings(SQL[name]))]
     used = [step for step in steps if re.search(r"\b(o|obligations) USING", step)]
     assert used
     assert all("obligations_by_due" in step for step in used)
+
+
+def test_a_fetch_starts_where_it_is_told(database: apsw.Connection) -> None:
+    """It goes through no queue from the start to get there."""
+    steps = [str(row[3]) for row in database.execute(f"EXPLAIN QUERY PLAN {SQL['fetch_due']}", (None,) * 6)]
+    place = "obligations_by_due (endpoint_key=? AND lane=? AND (due_at,event_key)>(?,?) AND due_at<?)"
+    assert any(place in step for step in steps)
+
+
+#: Statements about one ordering key or all that keep one, and the index in which they find them.
+ORDERED = {
+    "ahead_of_endpoint": "obligations_ahead",
+    "behind_before": "obligations_behind",
+    "behind_of_endpoint": "obligations_behind",
+    "fetch_due": "obligations_behind",
+    "insert_ordered": "obligations_ahead",
+    "keep_order": "obligations_ahead",
+    "let_out": "obligations_behind",
+    "newest_behind": "obligations_behind",
+    "ordered_endpoints": "obligations_ahead",
+    "reopen_obligation": "obligations_ahead",
+    "step_back": "obligations_ahead",
+    "step_forward": "obligations_behind",
+}
+
+
+@pytest.mark.parametrize("name", ORDERED)
+def test_who_stands_where_costs_no_walk(database: apsw.Connection, name: str) -> None:
+    """However many stand behind."""
+    steps = [str(row[3]) for row in database.execute(f"EXPLAIN QUERY PLAN {SQL[name]}", bindings(SQL[name]))]
+    assert any(f"INDEX {ORDERED[name]} (endpoint_key=?" in step for step in steps)
 
 
 def test_no_statement_is_left_over() -> None:

@@ -5,8 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from posthouse.api.cursors import decode_key, decode_name, encode_keys, encode_name
-from posthouse.api.requests import KeyBody, PageQuery, TenantBody, TenantQuery
+from posthouse.api.requests import KeyBody, PageQuery, TenantQuery
 from posthouse.api.routes.caller import Caller, IdempotencyKey
+from posthouse.api.tenant_requests import TenantBody, TenantChangeBody
 from posthouse.api.views import AuditView, KeyView, KeyWithSecretView, Page, TenantView, page
 from posthouse.core.model import Environment, Scope
 from posthouse.gateway.books import Books
@@ -64,7 +65,7 @@ def tenant_routes(tenants: Tenants) -> APIRouter:
     @routes.post("", status_code=201, summary="Create a tenant")
     async def create_tenant(caller: Caller, body: TenantBody, idempotency_key: IdempotencyKey = None) -> TenantView:
         del idempotency_key  # a tenant's id makes a repeat recognisable
-        return TenantView.of(await tenants.create(caller.environment, body.id, body.name))
+        return TenantView.of(await tenants.create(caller.environment, body.id, body.name, body.rules()))
 
     @routes.get("", summary="List tenants by id")
     async def list_tenants(caller: Caller, query: Annotated[PageQuery, Query()]) -> Page[TenantView]:
@@ -77,5 +78,9 @@ def tenant_routes(tenants: Tenants) -> APIRouter:
     @routes.get("/{tenant_id:path}", summary="Show a tenant")
     async def get_tenant(caller: Caller, tenant_id: str) -> TenantView:
         return TenantView.of(tenants.get(caller.environment, tenant_id))
+
+    @routes.patch("/{tenant_id:path}", summary="Change a tenant")
+    async def update_tenant(caller: Caller, tenant_id: str, body: TenantChangeBody) -> TenantView:
+        return TenantView.of(await tenants.update(caller.environment, tenant_id, body.change()))
 
     return routes

@@ -38,7 +38,7 @@ def delivery_routes(deliveries: Deliveries) -> APIRouter:
         shown = found[: query.limit]
         more = len(found) > query.limit
         cursor = encode_keys(_CURSOR, shown[-1].event_key, shown[-1].endpoint_key) if more else None
-        return page([DeliveryView.of(record) for record in shown], cursor)
+        return page([DeliveryView.of(record, deliveries.waits_for(record)) for record in shown], cursor)
 
     @routes.get("/{delivery_id}", summary="Show a delivery, its attempts and what it waits for")
     async def get_delivery(caller: Caller, delivery_id: str) -> DeliveryDetailView:

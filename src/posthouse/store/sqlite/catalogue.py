@@ -7,6 +7,7 @@ import msgspec
 
 from posthouse.core.errors import IdempotencyConflict, NotFound
 from posthouse.core.model import ApiKey, Endpoint, EndpointState, Environment, Scope, Secret, Tenant
+from posthouse.core.rules import Rules
 from posthouse.store.protocol import CatalogueSnapshot, Remembered
 from posthouse.store.sqlite.readers import Readers
 from posthouse.store.sqlite.rows import rows_of, value_of
@@ -49,8 +50,10 @@ _SHAPES: Final[dict[str, tuple[Any, Any]]] = {
     "events": (tuple[str, ...], ("*", "")),
     "headers": (tuple[tuple[str, str], ...], (("", ""),)),
     "secrets": (tuple[Secret, ...], ()),
+    "rules": (Rules, {"rate": ""}),
 }
 
+_TENANT: Final = msgspec.json.Decoder(Tenant)
 _TENANTS: Final = msgspec.json.Decoder(tuple[Tenant, ...])
 _API_KEYS: Final = msgspec.json.Decoder(list[_StoredApiKey])
 
@@ -88,6 +91,7 @@ class SqliteCatalogue:
             endpoint.timeout_ms,
             endpoint.created_at,
             endpoint.updated_at,
+            _json(endpoint.rules),
         )
         return await self._writer.submit(lambda connection: _put(connection, _PUT_ENDPOINT, values, remember))
 
@@ -106,7 +110,7 @@ class SqliteCatalogue:
 
     async def put_tenant(self, tenant: Tenant) -> int:
         """Insert or replace by (environment, id); see the protocol."""
-        values = (tenant.environment, tenant.id, tenant.name, tenant.created_at)
+        values = (tenant.environment, tenant.id, tenant.name, tenant.created_at, _json(tenant.rules))
         return await self._writer.submit(lambda connection: _put(connection, _PUT_TENANT, values, None))
 
     async def put_api_key(self, api_key: ApiKey, *, remember: Remembered | None = None) -> int:
@@ -138,7 +142,7 @@ def _load(connection: apsw.Connection) -> CatalogueSnapshot:
     return CatalogueSnapshot(
         version=value_of(connection, _CATALOGUE_VERSION),
         endpoints=_endpoints(value_of(connection, _ALL_ENDPOINTS)),
-        tenants=_TENANTS.decode(value_of(connection, _ALL_TENANTS)),
+        tenants=_tenants(value_of(connection, _ALL_TENANTS)),
         api_keys=tuple(
             ApiKey(
                 key=k.key,
@@ -173,6 +177,21 @@ def _endpoint(document: str | bytes) -> Endpoint:
             except msgspec.ValidationError:
                 fields[name] = stand_in
         return msgspec.convert(fields, Endpoint)
+
+
+def _tenants(document: str) -> tuple[Tenant, ...]:
+    """All tenants; one whose rules were not written by us has none, and takes no other along."""
+    try:
+        return _TENANTS.decode(document)
+    except msgspec.ValidationError:
+        return tuple(_tenant(bytes(one)) for one in _DOCUMENTS.decode(document))
+
+
+def _tenant(document: bytes) -> Tenant:
+    try:
+        return _TENANT.decode(document)
+    except msgspec.ValidationError:
+        return msgspec.convert({**msgspec.json.decode(document), "rules": {}}, Tenant)
 
 
 def _put(

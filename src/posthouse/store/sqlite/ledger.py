@@ -12,7 +12,7 @@ import msgspec
 from posthouse.core import ids
 from posthouse.core.delivery import OPEN, State, open_state
 from posthouse.core.model import Attempt, Environment
-from posthouse.store.protocol import Books, DeliveryQuery, DeliveryRecord, EventQuery, EventRecord
+from posthouse.store.protocol import Books, DeliveryQuery, DeliveryRecord, EventQuery, EventRecord, Waiting
 from posthouse.store.sqlite.audit import audit
 from posthouse.store.sqlite.readers import Readers
 from posthouse.store.sqlite.rows import INTEGER_MAX, LANES, event_of, rows_of, value_of
@@ -32,6 +32,7 @@ _PICK_SETTLED_OF_ENVIRONMENT: Final = SQL["pick_settled_of_environment"]
 _PICK_SETTLED_OF_TENANT: Final = SQL["pick_settled_of_tenant"]
 _PICK_UNDELIVERED: Final = SQL["pick_undelivered"]
 _PICK_UNDELIVERED_OF_ENDPOINT: Final = SQL["pick_undelivered_of_endpoint"]
+_WAITING: Final = SQL["waiting_by_endpoint"]
 
 #: Keys carry the time of their making; a clock that was set back makes them run ahead of it. Times are
 #: compared exactly, but only among keys that lie less than this outside the range asked for.
@@ -40,11 +41,14 @@ CLOCK_STEP_MS_MAX: Final = 10 * 60_000
 _LastAttempt = tuple[str, int | None] | None
 # event key, endpoint key, event id, type, environment, tenant, lane, round, all attempts, opened_at, last attempt, …
 _OPEN_ROWS: Final = msgspec.json.Decoder(
-    list[tuple[int, int, str, str, Environment, str, int, int, int, int, _LastAttempt, int, int]]
+    list[tuple[int, int, str, str, Environment, str, int, int, int, int, _LastAttempt, int, int, int | None]]
 )
 _SETTLED_ROWS: Final = msgspec.json.Decoder(
     list[tuple[int, int, str, str, Environment, str, int, int, int, int, _LastAttempt, State, int, str | None]]
 )
+
+
+_WAITING_ROWS: Final = msgspec.json.Decoder(list[Waiting])
 
 
 class SqliteLedger:
@@ -110,6 +114,12 @@ class SqliteLedger:
         rows = await self._readers.read(lambda connection: rows_of(connection, _ATTEMPTS, (event_key, endpoint_key)))
         return [_attempt(row) for row in rows]
 
+    async def waiting(self, *, after: int, until: int | None = None, limit: int) -> list[Waiting]:
+        """What waits for endpoints, by lane; see the protocol."""
+        bindings = (after, INTEGER_MAX if until is None else until, limit)
+        rows = await self._readers.read(lambda connection: value_of(connection, _WAITING, bindings))
+        return _WAITING_ROWS.decode(rows)
+
     async def audit(self, environment: Environment, tenant: str | None = None) -> list[Books]:
         """The books, recounted from rows; see the protocol."""
         return await self._readers.read(lambda connection: audit(connection, environment, tenant))
@@ -173,6 +183,7 @@ def _open(connection: apsw.Connection, picked: str) -> list[DeliveryRecord]:
             reason=None,
             last_outcome=last[0] if last else None,
             last_status=last[1] if last else None,
+            behind_event=behind_event,
         )
         for (
             event_key,
@@ -188,6 +199,7 @@ def _open(connection: apsw.Connection, picked: str) -> list[DeliveryRecord]:
             last,
             round_attempts,
             due_at,
+            behind_event,
         ) in _OPEN_ROWS.decode(value_of(connection, _DESCRIBE_OPEN, (picked,)))
     ]
 

@@ -20,6 +20,9 @@ CREATE TABLE events (
     data BLOB NOT NULL
 ) STRICT;
 
+-- Which is the newest event of an ordering key: a replay of the latest states asks.
+CREATE INDEX events_by_ordering_key ON events (environment, tenant, ordering_key, key) WHERE ordering_key IS NOT NULL;
+
 -- Where to look for the events of an environment, or of a tenant: the periods (event key >> 36: 16.4 s)
 -- in which there are some. Real indexes would cost a scattered page for nearly every event; these rows
 -- cost one per period at most, and a reader scans the events of the periods that it is led to.
@@ -51,19 +54,27 @@ CREATE TABLE identities (
 -- -- deliveries ------------------------------------------------------------------------------
 
 -- The open deliveries and only those: waiting (no attempts in this round) or retrying. Hot and small.
+-- Where the endpoint keeps order, `ordering_key` is the event's; of those with one key a single one is not
+-- behind, and only that one is ever sent. Lane 3 is parked: nobody sends from it.
 CREATE TABLE obligations (
     event_key INTEGER NOT NULL,
     endpoint_key INTEGER NOT NULL,
-    lane INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 2),
+    lane INTEGER NOT NULL CHECK (lane BETWEEN 0 AND 3),
     due_at INTEGER NOT NULL,
     attempts INTEGER NOT NULL CHECK (attempts >= 0),
     round INTEGER NOT NULL CHECK (round >= 1),
     last_number INTEGER NOT NULL CHECK (last_number >= attempts),
     opened_at INTEGER NOT NULL,
+    ordering_key TEXT,
+    behind INTEGER NOT NULL CHECK (behind = 0 OR (behind = 1 AND ordering_key IS NOT NULL)),
     PRIMARY KEY (event_key, endpoint_key)
 ) WITHOUT ROWID, STRICT;
 
-CREATE INDEX obligations_by_due ON obligations (endpoint_key, lane, due_at, event_key);
+CREATE INDEX obligations_by_due ON obligations (endpoint_key, lane, due_at, event_key) WHERE behind = 0;
+-- Of each ordering key the one that is sent, and those that stand behind it.
+CREATE UNIQUE INDEX obligations_ahead ON obligations (endpoint_key, ordering_key)
+    WHERE behind = 0 AND ordering_key IS NOT NULL;
+CREATE INDEX obligations_behind ON obligations (endpoint_key, ordering_key, event_key) WHERE behind = 1;
 
 -- Settled rounds. Append-only: a round that is opened again keeps its row here.
 CREATE TABLE history (
@@ -134,7 +145,8 @@ CREATE TABLE catalogue (
 
 INSERT INTO catalogue (one, version) VALUES (1, 0);
 
--- Endpoints, deleted ones included. `events`, `headers` and `secrets` are JSON arrays.
+-- Endpoints, deleted ones included. `events`, `headers` and `secrets` are JSON arrays; `rules` is the JSON object
+-- of core.rules.Rules without what has its default.
 CREATE TABLE endpoints (
     key INTEGER PRIMARY KEY,
     environment TEXT NOT NULL CHECK (environment = 'live' OR environment = 'test'),
@@ -150,7 +162,8 @@ CREATE TABLE endpoints (
     connect_timeout_ms INTEGER NOT NULL CHECK (connect_timeout_ms > 0),
     timeout_ms INTEGER NOT NULL CHECK (timeout_ms > 0),
     created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
+    updated_at INTEGER NOT NULL,
+    rules TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(rules))
 ) STRICT;
 
 CREATE TABLE tenants (
@@ -158,6 +171,7 @@ CREATE TABLE tenants (
     id TEXT NOT NULL,
     name TEXT NOT NULL,
     created_at INTEGER NOT NULL,
+    rules TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(rules)),
     PRIMARY KEY (environment, id)
 ) WITHOUT ROWID, STRICT;
 
@@ -187,9 +201,46 @@ SELECT key, state, json_object(
     'key', key, 'environment', environment, 'tenant', tenant, 'url', url, 'events', json(events),
     'state', state, 'state_reason', state_reason, 'description', description, 'headers', json(headers),
     'secrets', json(secrets), 'retry', retry, 'connect_timeout_ms', connect_timeout_ms,
-    'timeout_ms', timeout_ms, 'created_at', created_at, 'updated_at', updated_at
+    'timeout_ms', timeout_ms, 'created_at', created_at, 'updated_at', updated_at, 'rules', json(rules)
 ) AS document
 FROM endpoints;
+
+-- -- health and jobs -------------------------------------------------------------------------
+
+-- Endpoints that are not well: since when, and whether their breaker is open. One that is well has no row.
+CREATE TABLE health (
+    endpoint_key INTEGER PRIMARY KEY,
+    failing_since INTEGER NOT NULL,
+    opened_at INTEGER,
+    probes INTEGER NOT NULL CHECK (probes >= 0),
+    warned INTEGER NOT NULL CHECK (warned >= 0),
+    usual_rate REAL NOT NULL CHECK (usual_rate >= 0)
+) STRICT;
+
+-- Bulk jobs: what they are to do (`filter` is core.jobs.JobFilter as JSON), how far they are, and who did what.
+CREATE TABLE jobs (
+    key INTEGER PRIMARY KEY,
+    environment TEXT NOT NULL CHECK (environment = 'live' OR environment = 'test'),
+    kind TEXT NOT NULL CHECK (kind IN ('retry', 'replay', 'cancel', 'park', 'drain', 'promote')),
+    filter TEXT NOT NULL CHECK (json_valid(filter)),
+    mode TEXT NOT NULL CHECK (mode IN ('all', 'latest')),
+    dry_run INTEGER NOT NULL CHECK (dry_run BETWEEN 0 AND 1),
+    rate TEXT,
+    state TEXT NOT NULL CHECK (state IN ('running', 'paused', 'completed', 'cancelled', 'failed')),
+    total INTEGER,
+    counted INTEGER NOT NULL CHECK (counted >= 0),
+    done INTEGER NOT NULL CHECK (done >= 0),
+    skipped INTEGER NOT NULL CHECK (skipped >= 0),
+    cursor_event INTEGER NOT NULL,
+    cursor_endpoint INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    started_at INTEGER,
+    finished_at INTEGER,
+    error TEXT,
+    trail TEXT NOT NULL CHECK (json_valid(trail))
+) STRICT;
+
+CREATE INDEX jobs_unfinished ON jobs (key) WHERE state = 'running' OR state = 'paused';
 
 -- -- ownership and the node itself -----------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,11 +12,12 @@ import apsw
 from posthouse.core.errors import StoreIncompatible, StoreUnavailable
 from posthouse.core.failpoints import Reach, pass_by
 from posthouse.core.ports import Clock
-from posthouse.store.protocol import AdminFacet, CatalogueFacet, Intake, LedgerFacet, Ownership, WorkFacet
+from posthouse.store.protocol import AdminFacet, CatalogueFacet, Intake, JobsFacet, LedgerFacet, Ownership, WorkFacet
 from posthouse.store.sqlite.admin import SqliteAdmin
 from posthouse.store.sqlite.catalogue import SqliteCatalogue
 from posthouse.store.sqlite.connection import BusyPolling, check_library, connect_reader, connect_writer, enter_wal
 from posthouse.store.sqlite.intake import SqliteIntake
+from posthouse.store.sqlite.jobs import SqliteJobs
 from posthouse.store.sqlite.ledger import SqliteLedger
 from posthouse.store.sqlite.lock import DirectoryLock
 from posthouse.store.sqlite.migrating import check_ours, known_migrations, migrate
@@ -72,6 +73,7 @@ class SqliteStore:
         self.catalogue: CatalogueFacet = SqliteCatalogue(self._writer, self._readers)
         self.ledger: LedgerFacet = SqliteLedger(self._readers)
         self.ownership: Ownership = SqliteOwnership(self._writer, self._readers)
+        self.jobs: JobsFacet = SqliteJobs(self._writer, self._readers)
         self.admin: AdminFacet = SqliteAdmin(self._writer, self._readers, path)
 
     async def close(self) -> None:
@@ -128,7 +130,7 @@ def open_sqlite(
             write_remains_again(path, vfs=vfs)
             busy = BusyPolling(patient=True)
             connection = connect_writer(path, busy=busy, vfs=vfs)
-            undo.callback(connection.close)
+            undo.callback(_close, connection)
             migrations = known_migrations()
             check_ours(connection, migrations)
             enter_wal(connection)
@@ -151,6 +153,12 @@ def open_sqlite(
             raise StoreUnavailable(f"The store in {directory} cannot be opened: {error}") from error
         undo.pop_all()
         return store
+
+
+def _close(connection: apsw.Connection) -> None:
+    """Close it after a failure, which is what is to be told: what cannot be copied out of the log stays there."""
+    with suppress(apsw.Error):
+        connection.close()
 
 
 def _make_directory(directory: Path) -> None:

@@ -1,4 +1,7 @@
-"""Open deliveries: finding, re-opening and discarding them. Settling is in ``settling``."""
+"""Open deliveries as the engine asks for them.
+
+How they change is in ``settling``, ``reopening``, ``discarding`` and ``ordering``.
+"""
 
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
@@ -6,32 +9,32 @@ from typing import Any, Final
 
 import apsw
 import msgspec
+from msgspec.structs import astuple
 
-from posthouse.core.delivery import Signal, State, step
-from posthouse.core.model import Lane, Obligation, slot_of
+from posthouse.core.model import Health, Lane, Obligation, slot_of
+from posthouse.core.rules import Order
 from posthouse.store.protocol import Backlog, Refill, Settled, Settlement, Work
+from posthouse.store.sqlite import discarding, ordering, reopening
 from posthouse.store.sqlite.gathering import Gatherer
 from posthouse.store.sqlite.readers import Readers, in_snapshot
 from posthouse.store.sqlite.rows import LANES, event_of, rows_of, value_of
-from posthouse.store.sqlite.settling import note_periods, settle
+from posthouse.store.sqlite.settling import settle
 from posthouse.store.sqlite.statements import SQL
-from posthouse.store.sqlite.writer import SLICE_ROWS, Steps, Writer
+from posthouse.store.sqlite.writer import Steps, Writer
 
-_ATTEMPT_NUMBERS: Final = SQL["attempt_numbers"]
-_DELETE: Final = SQL["delete_obligation"]
-_DISCARD: Final = SQL["discard_into_history"]
+_ALL_HEALTH: Final = SQL["all_health"]
+_DELETE_HEALTH: Final = SQL["delete_health"]
 _FETCH: Final = SQL["fetch_due"]
-_HASTEN: Final = SQL["hasten_obligation"]
-_INSERT_REOPENED: Final = SQL["insert_reopened"]
-_LATEST_HISTORY: Final = SQL["latest_history"]
 _NEXT_DUE_AT: Final = SQL["next_due_at"]
-_OPEN_OF_ENDPOINT: Final = SQL["open_of_endpoint"]
-_REOPEN: Final = SQL["reopen_obligation"]
+_PUT_HEALTH: Final = SQL["put_health"]
 _RETIME: Final = SQL["retime_obligation"]
 _SURVEY: Final = SQL["survey"]
 _TIMED_AHEAD: Final = SQL["timed_ahead"]
 
+_FRONT: Final = (-1, 0)  # before everything in a queue
+
 _BACKLOGS: Final = msgspec.json.Decoder(list[tuple[int, int, int, int]])
+_HEALTH: Final = msgspec.json.Decoder(list[Health])
 
 
 class SqliteWork:
@@ -43,6 +46,7 @@ class SqliteWork:
         self._gatherer = Gatherer(writer, partial(settle, reach=writer.reach))
         self._readers = readers
         self._local = local
+        self._walks: dict[int, ordering.Place] = {}  # where the latest step of reordering an endpoint ended
 
     async def survey(self, slots: Collection[int] | None = None) -> list[Backlog]:
         """Every (endpoint, lane) with open work; see the protocol."""
@@ -53,12 +57,19 @@ class SqliteWork:
             found = [row for row in found if slot_of(row[0]) in wanted]
         return [Backlog(endpoint_key, LANES[lane], *head) for endpoint_key, lane, *head in found]
 
-    async def fetch(self, endpoint_key: int, lane: Lane, *, now: int, limit: int, bytes_max: int) -> Refill:
+    async def fetch(
+        self,
+        endpoint_key: int,
+        lane: Lane,
+        *,
+        now: int,
+        limit: int,
+        bytes_max: int,
+        after: tuple[int, int] | None = None,
+    ) -> Refill:
         """The first due deliveries of a queue; see the protocol."""
-        return in_snapshot(
-            self._local,
-            lambda connection: _fetch(connection, endpoint_key, lane, now=now, limit=limit, bytes_max=bytes_max),
-        )
+        place = (endpoint_key, lane, now, *(after or _FRONT), limit + 1)
+        return in_snapshot(self._local, lambda connection: _fetch(connection, place, bytes_max))
 
     async def settle(self, settlements: Sequence[Settlement]) -> Settled:
         """Write the outcomes of attempts; see the protocol."""
@@ -68,6 +79,10 @@ class SqliteWork:
             tuple(i - start for i in settled.fenced if start <= i < end),
             tuple(i - start for i in settled.superseded if start <= i < end),
         )
+
+    async def supersede(self, deliveries: Sequence[tuple[int, int]], *, now: int) -> list[tuple[int, int]]:
+        """Discard what is out of date; see the protocol."""
+        return await self._writer.submit(lambda connection: discarding.supersede(connection, deliveries, now))
 
     async def retry(self, event_key: int, endpoint_key: int, *, now: int) -> Obligation | None:
         """Make a delivery due now; see the protocol."""
@@ -87,42 +102,66 @@ class SqliteWork:
 
     async def discard_endpoint(self, endpoint_key: int, *, reason: str, now: int, limit: int) -> int:
         """Discard open deliveries of an endpoint; see the protocol."""
-        return await self._writer.submit(lambda connection: _discard_some(connection, endpoint_key, reason, now, limit))
+        return await self._writer.submit(
+            lambda connection: discarding.discard_endpoint(connection, endpoint_key, reason, now, limit)
+        )
+
+    async def reorder(self, endpoint_key: int, order: Order, *, now: int, limit: int) -> int:
+        """Bring open deliveries in line with an order; see the protocol.
+
+        What is not in line is looked for off the loop, from where the latest step ended. Deliveries may have moved to
+        before that place, so only a look at all of them in one snapshot that finds nothing is the end.
+        """
+        if order is Order.NONE:
+            return await self._writer.submit(
+                lambda connection: ordering.give_up_order(connection, endpoint_key, now, limit)
+            )
+        while True:
+            after = self._walks.pop(endpoint_key, ordering.FIRST_PLACE)
+            look = partial(ordering.not_in_order, endpoint_key=endpoint_key, after=after, limit=limit)
+            found = await self._readers.read(look)
+            if found:
+                lane, due_at, event_key, _ordering_key = found[-1]
+                self._walks[endpoint_key] = (lane, due_at, event_key)
+                keep = partial(ordering.keep_order, endpoint_key=endpoint_key, found=found)
+                if changed := await self._writer.submit(keep):
+                    return changed
+            elif after == ordering.FIRST_PLACE:
+                return 0
+
+    async def health(self) -> list[Health]:
+        """Every endpoint that is not well; see the protocol."""
+        return _HEALTH.decode(await self._readers.read(lambda connection: value_of(connection, _ALL_HEALTH)))
+
+    async def put_health(self, endpoint_key: int, health: Health | None) -> None:
+        """Insert, replace or forget; see the protocol."""
+        await self._writer.submit(lambda connection: _put_health(connection, endpoint_key, health))
 
 
-def _fetch(
-    connection: apsw.Connection, endpoint_key: int, lane: Lane, *, now: int, limit: int, bytes_max: int
-) -> Refill:
+def _fetch(connection: apsw.Connection, place: tuple[int, ...], bytes_max: int) -> Refill:
+    """What follows ``place``: the bindings of the statement, whose limit is one more than what is wanted."""
+    endpoint_key, lane_number, now, *_, limit = place
+    lane = LANES[lane_number]
     work: list[Work] = []
     size = 0
     more = False
-    rows: Iterable[Any] = connection.execute(_FETCH, (endpoint_key, lane, now, limit + 1))
-    for event_key, due_at, opened_at, attempts, round_, last_number, *event in rows:
+    rows: Iterable[Any] = connection.execute(_FETCH, place)
+    for event_key, due_at, opened_at, attempts, round_, last_number, ordering_key, newer, *event in rows:
         size += len(event[5])
-        if len(work) == limit or (work and size > bytes_max):
+        if len(work) == limit - 1 or (work and size > bytes_max):
             more = True  # one row more than asked for was read, to know this
             break
-        obligation = Obligation(event_key, endpoint_key, lane, due_at, opened_at, attempts, round_, last_number)
-        work.append(Work(obligation, event_of((event_key, *event))))
+        obligation = Obligation(
+            event_key, endpoint_key, lane, due_at, opened_at, attempts, round_, last_number, ordering_key
+        )
+        work.append(Work(obligation, event_of((event_key, *event)), bool(newer)))
     return Refill(tuple(work), more, value_of(connection, _NEXT_DUE_AT, (endpoint_key, lane, now)))
 
 
 def _retry(connection: apsw.Connection, event_key: int, endpoint_key: int, now: int) -> Steps[Obligation | None]:
-    rows = rows_of(connection, _HASTEN, (event_key, endpoint_key, now))
-    yield 1
-    if rows:
-        lane, due_at, opened_at, attempts, round_, last_number = rows[0]
-        return Obligation(event_key, endpoint_key, LANES[lane], due_at, opened_at, attempts, round_, last_number)
-    settled = rows_of(connection, _LATEST_HISTORY, (event_key, endpoint_key))
-    if not settled:
-        return None
-    round_, state, reason = settled[0]
-    step(State(state), Signal.RETRY)  # the table allows it from every settled state
-    last_number = rows_of(connection, _ATTEMPT_NUMBERS, (event_key, endpoint_key, 0))[0][1]
-    connection.execute(_INSERT_REOPENED, (event_key, endpoint_key, round_, state, reason, now))
-    connection.execute(_REOPEN, (event_key, endpoint_key, Lane.BACKLOG, now, round_ + 1, last_number, now))
+    obligation = reopening.retry(connection, event_key, endpoint_key, now)
     yield 2
-    return Obligation(event_key, endpoint_key, Lane.BACKLOG, now, now, 0, round_ + 1, last_number)
+    return obligation
 
 
 def _retime(connection: apsw.Connection, rows: Sequence[tuple[int, ...]]) -> Steps[None]:
@@ -131,25 +170,14 @@ def _retime(connection: apsw.Connection, rows: Sequence[tuple[int, ...]]) -> Ste
 
 
 def _discard(connection: apsw.Connection, event_key: int, endpoint_key: int, reason: str, now: int) -> Steps[bool]:
-    connection.execute(_DISCARD, (event_key, endpoint_key, reason, now))
-    discarded = connection.changes() == 1
-    if discarded:
-        connection.execute(_DELETE, (event_key, endpoint_key))
-        note_periods(connection, ((event_key, endpoint_key),))
+    discarded = discarding.discard(connection, [(event_key, endpoint_key)], reason=reason, now=now)
     yield 1
-    return discarded
+    return bool(discarded)
 
 
-def _discard_some(connection: apsw.Connection, endpoint_key: int, reason: str, now: int, limit: int) -> Steps[int]:
-    discarded = 0
-    while discarded < limit:
-        rows = rows_of(connection, _OPEN_OF_ENDPOINT, (endpoint_key, min(SLICE_ROWS, limit - discarded)))
-        if not rows:
-            break
-        deliveries = [(event_key, endpoint_key) for (event_key,) in rows]
-        connection.executemany(_DISCARD, [(*delivery, reason, now) for delivery in deliveries])
-        connection.executemany(_DELETE, deliveries)
-        note_periods(connection, deliveries)
-        discarded += len(rows)
-        yield SLICE_ROWS
-    return discarded
+def _put_health(connection: apsw.Connection, endpoint_key: int, health: Health | None) -> Steps[None]:
+    if health is None:
+        connection.execute(_DELETE_HEALTH, (endpoint_key,))
+    else:
+        connection.execute(_PUT_HEALTH, astuple(health))
+    yield 1

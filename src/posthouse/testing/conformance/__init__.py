@@ -17,10 +17,16 @@ The store must be new for each test; opening it again in the same test must find
 """
 
 from posthouse.testing.conformance.catalogue import TestCatalogue
+from posthouse.testing.conformance.health import TestHealth
 from posthouse.testing.conformance.intake import TestIntake
+from posthouse.testing.conformance.job_filters import TestJobFilters
+from posthouse.testing.conformance.job_steps import TestJobSteps
+from posthouse.testing.conformance.jobs import TestJobs, TestJobsAndOrder, TestWaiting
 from posthouse.testing.conformance.ledger import TestAudit, TestLedger
 from posthouse.testing.conformance.life import TestLife
+from posthouse.testing.conformance.ordering import TestOrder, TestReordering
 from posthouse.testing.conformance.ownership import TestOwnership
+from posthouse.testing.conformance.parking import TestParking
 from posthouse.testing.conformance.queues import TestQueues
 from posthouse.testing.conformance.reopening import TestDiscarding, TestRetrying
 from posthouse.testing.conformance.retiming import TestRetiming
@@ -33,12 +39,21 @@ __all__ = [
     "TestAudit",
     "TestCatalogue",
     "TestDiscarding",
+    "TestHealth",
     "TestIntake",
+    "TestJobFilters",
+    "TestJobSteps",
+    "TestJobs",
+    "TestJobsAndOrder",
     "TestLedger",
     "TestLife",
+    "TestOrder",
     "TestOwnership",
+    "TestParking",
     "TestQueues",
+    "TestReordering",
     "TestRetiming",
     "TestRetrying",
     "TestSettling",
+    "TestWaiting",
 ]

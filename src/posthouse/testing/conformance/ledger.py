@@ -7,6 +7,7 @@ import pytest
 from posthouse.core import ids
 from posthouse.core.delivery import State
 from posthouse.core.model import Environment, Lane
+from posthouse.core.rules import Order
 from posthouse.store.protocol import DeliveryQuery, DeliveryRecord, EventRecord
 from posthouse.testing.conformance.reopening import settled_as
 from posthouse.testing.conformance.scene import Scene, Stores, columns
@@ -17,6 +18,22 @@ MINUTE = 60_000
 
 class TestLedger:
     """Lists, single things, attempts."""
+
+    async def test_one_that_stands_behind_names_the_event_that_goes_first(self, stores: Stores) -> None:
+        scene = await stores.open()
+        first, second, third = [
+            await scene.owe(7, accepted_at=NOW + n, ordering_key="k", orders=(Order.FIFO,)) for n in range(3)
+        ]
+        other = await scene.owe(7, accepted_at=NOW, ordering_key="l", orders=(Order.FIFO,))
+
+        async def named() -> list[int | None]:
+            return [(await scene.record(obligation)).behind_event for obligation in (first, second, third, other)]
+
+        assert await named() == [None, first.event_key, first.event_key, None]
+        head = (await scene.queue(7)).work[0].obligation
+        assert head.event_key == first.event_key
+        await scene.settle(head)
+        assert await named() == [None, None, second.event_key, None]
 
     # -- events -----------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import pytest
 
 from posthouse.core.delivery import State
 from posthouse.core.errors import StoreUnavailable
+from posthouse.core.jobs import Job, JobFilter, JobKind
 from posthouse.core.model import Environment
 from posthouse.store.protocol import Remembered
 from posthouse.testing.conformance.reopening import settled_as
@@ -93,6 +94,15 @@ class TestLife:
         api_key = scene.values.api_key()
         await scene.store.catalogue.put_api_key(api_key)
         assert await scene.store.admin.key_floor() == api_key.key
+        job = Job(
+            key=scene.values.key(),
+            environment=Environment.LIVE,
+            kind=JobKind.RETRY,
+            filter=JobFilter(newest=0),
+            created_at=NOW,
+        )
+        await scene.store.jobs.add(job)
+        assert await scene.store.admin.key_floor() == job.key
 
     async def test_a_probe_writes(self, stores: Stores) -> None:
         scene = await stores.open()

@@ -1,6 +1,6 @@
 """Finding open work."""
 
-from posthouse.core.model import SLOTS, Lane, slot_of
+from posthouse.core.model import SLOTS, Lane, Obligation, slot_of
 from posthouse.store.protocol import Backlog, Refill
 from posthouse.testing.conformance.scene import Stores
 from posthouse.testing.conformance.values import NOW
@@ -89,6 +89,23 @@ class TestQueues:
         two, all_three = await scene.queue(7, limit=2), await scene.queue(7, limit=3)
         assert ([w.obligation for w in two.work], two.more) == (owed[:2], True)
         assert ([w.obligation for w in all_three.work], all_three.more) == (owed, False)
+
+    async def test_a_queue_is_gone_through_once(self, stores: Stores) -> None:
+        """Each fetch goes on behind the last one of the fetch before, whatever is still in the store."""
+        scene = await stores.open()
+        owed = [await scene.owe(7, accepted_at=NOW - n // 2) for n in range(7, -1, -1)]
+        await scene.owe(7, accepted_at=NOW + 5)
+        seen: list[Obligation] = []
+        after: tuple[int, int] | None = None
+        more = True
+        while more:
+            refill = await scene.queue(7, limit=3, after=after)
+            seen += [work.obligation for work in refill.work]
+            after, more = (seen[-1].due_at, seen[-1].event_key), refill.more
+            assert refill.next_due_at == NOW + 5
+        assert seen == owed
+        late = await scene.queue(7, limit=3, after=after)
+        assert (late.work, late.more) == ((), False)
 
     async def test_bytes_are_bounded_but_one_always_comes(self, stores: Stores) -> None:
         scene = await stores.open()

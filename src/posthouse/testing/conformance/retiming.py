@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from posthouse.core.delivery import State
 from posthouse.core.model import Lane, Obligation
+from posthouse.core.rules import Order
 from posthouse.testing.conformance.scene import Scene, Stores
 from posthouse.testing.conformance.values import NOW, attempt
 
@@ -66,6 +67,19 @@ class TestRetiming:
         assert again is not None
         assert await scene.store.work.retime(now=NOW, after=(0, 0), limit=100) == [(owed.event_key, 7)]
         assert await due_at(scene, owed) == NOW
+
+    async def test_what_is_no_work_is_timed_too(self, stores: Stores) -> None:
+        """It is parked, or stands behind another one, and comes back with a time of this clock."""
+        scene = await stores.open()
+        parked = await scene.owe(7, lane=Lane.PARKED, accepted_at=AHEAD)
+        orders = (Order.FIFO,)
+        first, second = [scene.values.new_event(7, accepted_at=AHEAD, ordering_key="a", orders=orders) for _ in "ab"]
+        await scene.accept(first, second)
+        keys = [(key, 7) for key in (parked.event_key, first.event.key, second.event.key)]
+        assert await scene.store.work.retime(now=NOW, after=(0, 0), limit=100) == keys
+        (work,) = (await scene.queue(7)).work
+        assert (work.event.key, work.obligation.due_at) == (first.event.key, NOW)
+        assert [w.obligation for w in (await scene.queue(7, Lane.PARKED)).work] == [replace(parked, due_at=NOW)]
 
     async def test_in_steps_each_delivery_comes_once(self, stores: Stores) -> None:
         scene = await stores.open()

@@ -13,6 +13,7 @@ from posthouse.store.protocol import (
     DeliveryQuery,
     DeliveryRecord,
     EventQuery,
+    EventRecord,
     NewEvent,
     Refill,
     Settled,
@@ -68,10 +69,14 @@ class Scene:
         """Make the outcome of the next attempt durable."""
         return await self.store.work.settle([self.outcome(obligation, state, **fields)])
 
-    async def queue(self, endpoint_key: int, lane: Lane = Lane.LIVE, **bounds: int) -> Refill:
-        """The head of a queue, with wide bounds unless some are given."""
-        given = {"now": NOW, "limit": 100, "bytes_max": 1 << 20}
-        return await self.store.work.fetch(endpoint_key, lane, **{**given, **bounds})
+    async def queue(
+        self, endpoint_key: int, lane: Lane = Lane.LIVE, *, after: tuple[int, int] | None = None, **bounds: int
+    ) -> Refill:
+        """The head of a queue, or what follows ``after``, with wide bounds unless some are given."""
+        given = {"now": NOW, "limit": 100, "bytes_max": 1 << 20, **bounds}
+        return await self.store.work.fetch(
+            endpoint_key, lane, now=given["now"], limit=given["limit"], bytes_max=given["bytes_max"], after=after
+        )
 
     async def record(self, obligation: Obligation) -> DeliveryRecord:
         """The delivery as the ledger shows it."""
@@ -85,8 +90,11 @@ class Scene:
 
     async def events(self, environment: Environment = Environment.LIVE, **query: Any) -> list[int]:
         """Keys of events as the ledger lists them."""
-        records = await self.store.ledger.events(EventQuery(environment=environment, **query))
-        return [record.event.key for record in records]
+        return [record.event.key for record in await self.records(environment, **query)]
+
+    async def records(self, environment: Environment = Environment.LIVE, **query: Any) -> list[EventRecord]:
+        """Events as the ledger lists them."""
+        return await self.store.ledger.events(EventQuery(environment=environment, **query))
 
     async def deliveries(self, environment: Environment = Environment.LIVE, **query: Any) -> list[tuple[int, int]]:
         """Event keys and endpoint keys of deliveries as the ledger lists them."""

@@ -81,6 +81,54 @@ class TestSettling:
         assert await scene.store.work.settle(batch) == Settled()
         assert await scene.total() == {"owed": 600, "delivered": 400, "exhausted": 200}
 
+    # -- without a request, or without spending an attempt ------------------------------------------
+
+    async def test_a_rule_settles_without_an_attempt(self, stores: Stores) -> None:
+        """No attempt is told that did not take place, and those before it stay."""
+        scene = await stores.open()
+        for state, column in ((State.EXHAUSTED, "exhausted"), (State.DISCARDED, "discarded:filtered")):
+            first, again = await scene.owe(7), await scene.owe(7)
+            await scene.settle(again, State.RETRYING)
+            again = replace(again, attempts=1, last_number=1)
+            outcomes = [replace(scene.outcome(o, state, reason="filtered"), attempt=None) for o in (first, again)]
+            assert await scene.store.work.settle(outcomes) == Settled()
+            assert await scene.store.work.settle(outcomes) == Settled(superseded=(0, 1))
+            assert [len(await scene.attempts(owed)) for owed in (first, again)] == [0, 1]
+            record = await scene.record(again)
+            assert (record.state, record.reason, record.attempts) == (state, "filtered", 1)
+            assert (await scene.total())[column] == 2
+
+    async def test_a_failed_probe_spends_nothing(self, stores: Stores) -> None:
+        """The attempt is kept; lane, due time and count of attempts stay."""
+        scene = await stores.open()
+        owed = await scene.owe(7)
+        for number in (1, 2):
+            probe = scene.outcome(replace(owed, last_number=number - 1), State.RETRYING, spent=False)
+            assert await scene.store.work.settle([probe]) == Settled()
+            (work,) = (await scene.queue(7)).work
+            assert work.obligation == replace(owed, last_number=number)
+        assert await scene.store.work.settle([probe]) == Settled(), "nothing that counts changes by a repeat"
+        assert [a.number for a in await scene.attempts(owed)] == [1, 2]
+        assert await scene.total() == {"owed": 1, "waiting": 1}
+        assert await scene.settle(work.obligation) == Settled()
+        assert await scene.settle(work.obligation, State.RETRYING, spent=False) == Settled(superseded=(0,))
+        assert (await scene.record(owed)).attempts == 3
+
+    async def test_a_probe_and_what_follows_it_in_one_batch(self, stores: Stores) -> None:
+        """Beside outcomes of other endpoints, in any sequence."""
+        scene = await stores.open()
+        one, two, other = await scene.owe(7), await scene.owe(7), await scene.owe(8)
+        batch = [
+            scene.outcome(one, State.RETRYING, spent=False),
+            scene.outcome(two, State.EXHAUSTED),
+            scene.outcome(replace(other, round=2)),
+            scene.outcome(replace(one, last_number=1)),
+            scene.outcome(replace(two, last_number=1), State.RETRYING, spent=False),
+            scene.outcome(other),
+        ]
+        assert await scene.store.work.settle(batch) == Settled(superseded=(2, 4))
+        assert await scene.total() == {"owed": 3, "delivered": 2, "exhausted": 1}
+
     # -- fences -----------------------------------------------------------------------------------
 
     async def test_another_epoch_is_fenced(self, stores: Stores) -> None:

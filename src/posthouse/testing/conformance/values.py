@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from posthouse.core import ids
 from posthouse.core.model import ApiKey, Attempt, Endpoint, Environment, Event, Lane, Scope, Secret, Tenant
+from posthouse.core.rules import Order
 from posthouse.store.protocol import NewEvent
 
 NOW: Final = 1_800_000_000_000  #: when everything happens, in Unix milliseconds
@@ -40,11 +41,17 @@ class Values:
         lane: Lane = Lane.LIVE,
         identities: tuple[tuple[str, str], ...] = (),
         fingerprint: bytes = b"",
+        orders: tuple[Order, ...] = (),
         **fields: Any,
     ) -> NewEvent:
         """An event to accept, owed to these endpoints."""
         return NewEvent(
-            event=self.event(**fields), owed=owed, lane=lane, identities=identities, fingerprint=fingerprint
+            event=self.event(**fields),
+            owed=owed,
+            lane=lane,
+            identities=identities,
+            fingerprint=fingerprint,
+            orders=orders,
         )
 
     def named(self, name: str, fingerprint: bytes = b"same", **fields: Any) -> NewEvent:

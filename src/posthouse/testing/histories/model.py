@@ -50,6 +50,7 @@ class Flight:
     round: int
     failures: int
     started_at: int
+    spends: bool  #: whether a failure counts as one of the attempts of its schedule
 
 
 @dataclass(slots=True)
@@ -77,6 +78,8 @@ class Model:
         self.made: dict[tuple[str, str], Made] = {}
         self.retried: dict[tuple[str, str], Delivery] = {}  #: what this life of the node remembers
         self.flights: dict[int, Flight] = {}
+        self.woke_at = 0  #: when the node last woke after a sleep that its lease did not outlast
+        self.tickets = 0  #: of the latest request
 
     # -- publishing -----------------------------------------------------------------------------
 
@@ -194,11 +197,19 @@ class Model:
         """What PATCH does."""
         if not _is_visible(endpoint, environment):
             return UNKNOWN
+        before = (endpoint.state, endpoint.reason)
+        if (
+            endpoint.state == "active"
+            and fields.get("active", True)
+            and fields.get("url", endpoint.url) != endpoint.url
+        ):
+            endpoint.health.forgive()  # it leads elsewhere now
         for name, value in fields.items():
             if name != "active":
                 setattr(endpoint, name, value)
         if fields.get("active") is True:
             endpoint.state, endpoint.reason = "active", None
+            endpoint.resumed(*before, ticket=self.tickets + 1)
         elif fields.get("active") is False and endpoint.state == "active":
             endpoint.state, endpoint.reason = "paused", "paused_by_operator"
         endpoint.updated_at = self.now
@@ -209,8 +220,11 @@ class Model:
         if not _is_visible(endpoint, environment):
             return UNKNOWN
         if endpoint.state != state:
+            before = (endpoint.state, endpoint.reason)
             endpoint.state, endpoint.updated_at = state, self.now
             endpoint.reason = "paused_by_operator" if state == "paused" else None
+            if state == "active":
+                endpoint.resumed(*before, ticket=self.tickets + 1)
         return Told(200, endpoint.view())
 
     def delete_endpoint(self, environment: str, endpoint: Endpoint) -> Told:

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from posthouse.testing.histories.health import LOOKS_AGAIN_MS, PAUSE_MS_MAX, SLOWEST_MS, SWEEP_MS
 from posthouse.testing.histories.life import Life
 from posthouse.testing.histories.lists import books, compare, listed, page_of
 from posthouse.testing.histories.model import CONFLICT, UNKNOWN, Model, Told
-from posthouse.testing.histories.things import Delivery, View, shown_time
+from posthouse.testing.histories.things import Delivery, Endpoint, View, read_time, shown_time
+from posthouse.testing.histories.traffic import waits_of
 from posthouse.testing.histories.wire import Answer
 
 ENVIRONMENTS: Final = ("live", "test")
@@ -20,10 +22,12 @@ class Reader:
     Attributes:
         model: what is expected; its first two API keys are the admins of live and of test.
         life: the node.
+        seen: how endpoints were.
     """
 
     model: Model
     life: Life
+    seen: set[str]
 
     def ask(
         self,
@@ -144,10 +148,55 @@ class Reader:
         shown = self.read(f"/v1/deliveries/{self.id_of(place)}", delivery.event.environment)
         waits_for, attempts = shown.pop("waits_for"), shown.pop("attempts")
         compare(delivery, shown)
-        assert (waits_for and waits_for["code"]) == delivery.waits_for(self.model.now)
+        assert (waits_for is not None) is delivery.is_open
+        assert waits_for is None or waits_for["code"] in waits_of(self.model, delivery)
         assert [(a["number"], a["started_at"], a["outcome"], a["response_status"]) for a in attempts] == [
             (number, shown_time(a.started_at), a.outcome, a.status) for number, a in enumerate(delivery.attempts, 1)
         ]
+
+    def learn_health(self, endpoint: Endpoint, *, is_certain: bool) -> None:
+        """A life begins, and no answer has come: what of the one before it does it know of an endpoint?
+
+        ``is_certain``: what was known then was written down.
+        """
+        health = endpoint.health
+        shown = self.read(f"/v1/endpoints/{endpoint.id}", endpoint.environment)["health"]
+        assert not is_certain or shown["state"] == health.shown, f"{shown} at the start, and it was {health}"
+        health.adopt(shown["state"], read_time(shown["failing_since"]), self.model.tickets + 1)
+
+    def look_after(self, endpoint: Endpoint, *, may_be_disabled: bool) -> None:
+        """Compare how an endpoint is; ``may_be_disabled``: it failed for as long as its rule allows."""
+        now, health = self.model.now, endpoint.health
+        view = self.read(f"/v1/endpoints/{endpoint.id}", endpoint.environment)
+        shown = view["health"]
+        self.seen.add(shown["state"])
+        if may_be_disabled and view["state_reason"] == "failing":
+            endpoint.disable(now, "failing")
+            return
+        assert not health.is_overdue(now, SWEEP_MS), f"it fails since {health.failing_since} and is {view['state']}"
+        owed = [d for d in self.model.deliveries.values() if d.endpoint is endpoint and d.is_open]
+        if (health.state, shown["state"]) == ("recovering", "ok"):
+            late = [d.event.id for d in owed if d.sent < health.recovers_from and d.ticket is None]
+            assert not late, f"{late} were not pulled forward before {endpoint.url} had recovered"
+            health.forgive()
+        assert shown["state"] == health.shown, f"shown {shown}, known {health}"
+        assert shown["failing_since"] == shown_time(health.failing_since)
+        is_busy = len(self.model.flights) >= self.model.in_all or now - self.model.woke_at < LOOKS_AGAIN_MS
+        if health.state == "down" and owed and health.probe is None and not is_busy:
+            at = read_time(shown["next_probe_at"])
+            assert at is not None, f"nothing is to show whether {endpoint.url} is up again"
+            assert at > now, f"no probe went to {endpoint.url} at {at}"
+
+    def check_why(self, delivery: Delivery) -> None:
+        """What is due and was not sent although there is room waits for a pause of its endpoint, which ends."""
+        if delivery.endpoint.health.state == "down":
+            return  # a probe looks after it
+        waits_for = self.read(
+            f"/v1/deliveries/{self.id_of((delivery.event.order, delivery.endpoint.order))}", delivery.event.environment
+        )["waits_for"]
+        told = f"{delivery.event.id} is due and was not sent: {waits_for}"
+        assert waits_for["code"] in waits_of(self.model, delivery) & {"recovering", "throttled"}, told
+        assert 0 < (read_time(waits_for["until"]) or 0) - self.model.now <= PAUSE_MS_MAX + SLOWEST_MS, told
 
     def id_of(self, place: tuple[int, int]) -> str:
         """The id of a delivery: learnt from the list if it was not seen yet."""

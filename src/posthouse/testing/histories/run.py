@@ -18,6 +18,7 @@ from posthouse.testing.quiet_house import SeededEntropy
 ALLOWED: Final = {"admin": ("publish", "read", "manage"), "publish": ("publish",), "read": ("read",)}
 PER_ENDPOINT: Final = 2
 IN_ALL: Final = 5
+SLEEP_MS: Final = 8_000  #: after less than this the lease of a node still holds
 
 #: What a step does to the world, and what that does to the model. Effects name things by their places in
 #: the model, because after a sudden end they are tried on copies of it.
@@ -32,6 +33,7 @@ class Run(Reader):
         clock: the world's.
         world: the receivers.
         ends: how lives ended so far.
+        seen: how endpoints were so far, as the API showed it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -39,6 +41,7 @@ class Run(Reader):
         self._lives = 0
         self._entropy = SeededEntropy()
         self.ends: set[str] = set()
+        self.seen: set[str] = set()
         self.clock = ManualClock()
         self.world = World(self.clock)
         self.model = Model(self.clock.now_ms(), per_endpoint=PER_ENDPOINT, in_all=IN_ALL)
@@ -68,6 +71,8 @@ class Run(Reader):
             self._rise(before, effect, answer)
             return
         self.life.death.spare()
+        if self.clock.now_ms() - self.model.now >= SLEEP_MS:
+            self.model.woke_at = self.clock.now_ms()
         self.model.now = self.clock.now_ms()
         told = effect(self.model)
         if told is not None:
@@ -175,8 +180,9 @@ class Run(Reader):
         follow(self.model, self.world.log)
         self.world.log.clear()
         lose_memory(self.model)
+        self.world.holds_all = True
         self._begin()
-        self._follow()
+        self._go_on(is_certain=drains is None)
 
     def kill(self, dies_again_behind: int | None) -> None:
         """End the node in a quiet moment, without a word; and again behind so many boundaries of its start."""
@@ -230,6 +236,16 @@ class Run(Reader):
             break
         else:
             raise AssertionError(f"The node died at {died_at} and shows no possible past: {faults}")
+        self._go_on(is_certain=died_at is None)
+
+    def _go_on(self, *, is_certain: bool) -> None:
+        """Find out what the new life knows of endpoints, then let it hear answers.
+
+        ``is_certain``: the one before had written down all that it knew.
+        """
+        for endpoint in self.model.endpoints:
+            if endpoint.state != "deleted" and endpoint.id is not None:
+                self.learn_health(endpoint, is_certain=is_certain)
         self._receivers.resume()
         self.life.settle()
         self._follow()
@@ -256,5 +272,12 @@ class Run(Reader):
 
     def _follow(self) -> None:
         log, self.world.log = self.world.log, []
+        overdue = [e for e in self.model.endpoints if e.state == "active" and e.health.is_overdue(self.model.now)]
         follow(self.model, log)
-        rest(self.model)
+        behind = rest(self.model)
+        for endpoint in self.model.endpoints:
+            if endpoint.state == "active" and not endpoint.health.is_well:
+                self.look_after(endpoint, may_be_disabled=endpoint in overdue)
+        for delivery in behind:
+            if delivery.endpoint.state == "active":  # It may have been disabled since.
+                self.check_why(delivery)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from posthouse.testing.histories.health import Health
+
 View = dict[str, Any]
 
 #: Retry schedules by name: the waits between attempts, in seconds.
@@ -27,6 +29,11 @@ def shown_time(ms: int | None) -> str | None:
     return datetime.fromtimestamp(ms // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1_000:03d}Z"
 
 
+def read_time(text: str | None) -> int | None:
+    """Unix ms of what :func:`shown_time` writes."""
+    return None if text is None else round(datetime.fromisoformat(text).timestamp() * 1_000)
+
+
 @dataclass(slots=True)
 class Secret:
     """A signing secret; the value is None until the API has told it."""
@@ -38,6 +45,21 @@ class Secret:
     def is_valid(self, now: int) -> bool:
         """Whether requests are signed with it."""
         return self.expires_at is None or now < self.expires_at
+
+
+#: The rules of an endpoint to which nobody gave any.
+_NO_RULES: Final[View] = {
+    "rate": None,
+    "in_flight_max": None,
+    "order": "none",
+    "block_seconds": None,
+    "payload": "full",
+    "batch": None,
+    "success": "200-299",
+    "filter": None,
+    "transform": None,
+    "disable_after_days": 30,
+}
 
 
 @dataclass(slots=True)
@@ -61,10 +83,19 @@ class Endpoint:
     connect_timeout_ms: int = 5_000
     id: str | None = None
     gone: bool = False  #: it answered 410; it will be disabled before the next quiet moment
+    health: Health = field(default_factory=Health)
 
-    def disable(self, now: int) -> None:
-        """It does not want to be called any more."""
-        self.state, self.reason, self.updated_at = "disabled", "gone", now
+    def disable(self, now: int, reason: str = "gone") -> None:
+        """It does not want to be called any more, or does not answer for too long."""
+        self.state, self.reason, self.updated_at = "disabled", reason, now
+
+    def resumed(self, before: str, reason: str | None, *, ticket: int) -> None:
+        """It is active again; before, it was in another state for that reason. ``ticket``: of the next request."""
+        if before == "disabled" and reason in {"gone", "failing"}:
+            self.health.forgive()
+            self.health.recover(ticket)
+        elif before != "active":
+            self.health.forgive()
 
     def takes(self, event_type: str) -> bool:
         """Whether it wants events of this type."""
@@ -74,7 +105,7 @@ class Endpoint:
         )
 
     def view(self, *, reveal: bool = True) -> View:
-        """As the API shows it."""
+        """As the API shows it, but for its health, which is of the moment."""
         return {
             "id": self.id,
             "tenant": self.tenant,
@@ -88,6 +119,7 @@ class Endpoint:
             "retry": self.retry,
             "connect_timeout_ms": self.connect_timeout_ms,
             "timeout_ms": self.timeout_ms,
+            **_NO_RULES,
             "secrets": [
                 {"created_at": shown_time(s.created_at), "expires_at": shown_time(s.expires_at)} for s in self.secrets
             ],
@@ -169,6 +201,7 @@ class Delivery:
     reason: str | None = None
     id: str | None = None
     ticket: int | None = None  #: of the request on its way
+    sent: int = 0  #: ticket of the latest request
     past: list["Delivery"] = field(default_factory=list)  #: what it was in this step, before each answer
 
     @property
@@ -176,24 +209,20 @@ class Delivery:
         """Whether it is still owed."""
         return self.status in OPEN
 
-    def waits_for(self, now: int) -> str | None:
-        """The code of what an open delivery waits for."""
-        if not self.is_open:
-            return None
-        if self.ticket is not None:
-            return "in_flight"
-        if self.endpoint.state != "active":
-            return f"endpoint_{self.endpoint.state}"
-        return "due_at" if self.due[0] > now else "queued"
+    def answered(self, attempt: Attempt, *, is_current: bool, spends: bool, now: int, retry_after: str | None) -> None:
+        """A request ended. One that began before the delivery was settled or re-opened is only noted.
 
-    def answered(self, attempt: Attempt, *, is_current: bool, now: int, retry_after: str | None) -> None:
-        """A request ended. One that began before the delivery was settled or re-opened is only noted."""
+        ``spends``: if it failed, that is one of the attempts of its schedule.
+        """
         self.past.append(copy.copy(self))
         self.attempts = [*self.attempts, attempt]
         if not is_current:
             return
         if attempt.outcome == "success":
             self.settle("delivered", now)
+            return
+        if not spends:
+            self.status = "retrying"
             return
         delays = DELAYS_S[self.endpoint.retry]
         is_spent = self.failures >= len(delays)
@@ -271,4 +300,5 @@ class Tenant:
 
     def view(self) -> View:
         """As the API shows it."""
-        return {"id": self.id, "name": self.name, "created_at": shown_time(self.created_at)}
+        rules = {"weight": 1, "rate": None, "in_flight_max": None, "fresh_seconds": None}
+        return {"id": self.id, "name": self.name, **rules, "created_at": shown_time(self.created_at)}

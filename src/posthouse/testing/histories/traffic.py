@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from posthouse.testing.histories.model import Flight, Model
 from posthouse.testing.histories.receivers import Answered, Sent
-from posthouse.testing.histories.things import Attempt, Delivery, shown_time
+from posthouse.testing.histories.things import Attempt, Delivery, Endpoint, shown_time
 
 _GONE = 410
 
@@ -26,18 +26,53 @@ def follow(model: Model, log: Sequence[Sent | Answered]) -> None:
             _answer(model, entry)
 
 
-def rest(model: Model) -> None:
-    """Everything that could happen has happened: raise AssertionError if due work stays behind while there is room."""
+def rest(model: Model) -> list[Delivery]:
+    """Everything that could happen has happened: what is due and stays behind although there is room for it.
+
+    Each of these must be held by how its endpoint is.
+    """
     for endpoint in model.endpoints:
         if endpoint.gone:
             endpoint.gone = False
             endpoint.disable(model.now)
-    busy = [flight.delivery.endpoint.order for flight in model.flights.values()]
+    behind = []
     for delivery in model.deliveries.values():
         delivery.past.clear()
-        if delivery.is_open and delivery.ticket is None and delivery.endpoint.state == "active":
-            has_room = busy.count(delivery.endpoint.order) < model.per_endpoint and len(busy) < model.in_all
-            assert delivery.due[1] > model.now or not has_room, f"{delivery.event.id} is due and was not sent"
+        is_due = delivery.is_open and delivery.ticket is None and delivery.due[1] <= model.now
+        if is_due and delivery.endpoint.state == "active" and not bounds_of(model, delivery.endpoint):
+            behind.append(delivery)
+    return behind
+
+
+def bounds_of(model: Model, endpoint: Endpoint) -> set[str]:
+    """The bounds on requests on their way that leave no room for another one to this endpoint, by their codes."""
+    busy = [flight.delivery.endpoint for flight in model.flights.values()]
+    unproven = sum(not each.health.proven for each in busy)
+    found = set()
+    if sum(each is endpoint for each in busy) >= model.per_endpoint:
+        found.add("endpoint_cap")
+    if len(busy) >= model.in_all or (not endpoint.health.proven and unproven >= model.in_all // 2):
+        found.add("node_cap")
+    return found
+
+
+def waits_of(model: Model, delivery: Delivery) -> set[str]:
+    """The codes that may be shown for what an open delivery waits for."""
+    endpoint, health = delivery.endpoint, delivery.endpoint.health
+    if delivery.ticket is not None:
+        return {"in_flight"}
+    if endpoint.state != "active":
+        return {f"endpoint_{endpoint.state}"}
+    if health.state == "down":
+        return {"breaker_open"}
+    codes = {"recovering"} if health.state == "recovering" else set()
+    if delivery.due[1] > model.now:
+        codes.add("due_at")
+    if delivery.due[0] <= model.now:
+        codes |= bounds_of(model, endpoint)
+        if health.asked_for_less:
+            codes.add("throttled")
+    return codes
 
 
 def lose_memory(model: Model) -> None:
@@ -46,6 +81,8 @@ def lose_memory(model: Model) -> None:
     model.retried.clear()
     for delivery in model.deliveries.values():
         delivery.ticket = None
+    for endpoint in model.endpoints:
+        endpoint.health.lose_memory()
 
 
 def _send(model: Model, sent: Sent) -> None:
@@ -59,13 +96,33 @@ def _send(model: Model, sent: Sent) -> None:
     (delivery,) = owed
     assert delivery.is_open, f"{event_id} was sent, and it was {delivery.status}"
     assert delivery.ticket is None, f"{event_id} was sent, and it was on its way"
-    assert delivery.due[0] <= sent.at, f"{event_id} was sent at {sent.at}, due at {delivery.due}"
+    spends = _check_time(model, delivery, sent)
     _check_content(sent, delivery)
-    model.flights[sent.ticket] = Flight(delivery, delivery.round, delivery.failures, sent.at)
-    delivery.ticket = sent.ticket
+    model.flights[sent.ticket] = Flight(delivery, delivery.round, delivery.failures, sent.at, spends)
+    model.tickets = delivery.ticket = delivery.sent = sent.ticket
     on_their_way = [flight for flight in model.flights.values() if flight.delivery.endpoint is endpoint]
     assert len(on_their_way) <= model.per_endpoint
     assert len(model.flights) <= model.in_all
+
+
+def _check_time(model: Model, delivery: Delivery, sent: Sent) -> bool:
+    """Nothing goes before it is due, but a probe and what is pulled forward; whether a failure of it counts.
+
+    An endpoint that is down gets one request at a time. Those that were chosen when it went down may still follow.
+    """
+    health = delivery.endpoint.health
+    is_early = sent.at < delivery.due[0]
+    is_probe = health.state == "down" and sent.at != health.opened_at
+    if is_probe:
+        assert health.probe is None, f"{delivery.event.id} was sent to an endpoint that is down and being probed"
+        others = [f for f in model.flights.values() if f.delivery.endpoint is delivery.endpoint]
+        assert len(others) < model.per_endpoint
+        health.probe = sent.ticket
+    elif is_early:
+        assert health.recovers_from, f"{delivery.event.id} was sent at {sent.at}, due at {delivery.due}"
+        assert delivery.event.order not in health.pulled, f"{delivery.event.id} was pulled forward twice"
+        health.pulled.add(delivery.event.order)
+    return not (is_probe and is_early)
 
 
 def _check_content(sent: Sent, delivery: Delivery) -> None:
@@ -92,9 +149,11 @@ def _answer(model: Model, answered: Answered) -> None:
     delivery.answered(
         Attempt(flight.started_at, reply.outcome, reply.status),
         is_current=delivery.is_open and (delivery.round, delivery.failures) == (flight.round, flight.failures),
+        spends=flight.spends,
         now=answered.at,
         retry_after=reply.retry_after,
     )
+    delivery.endpoint.health.answered(delivery.event.order, answered.ticket, reply, answered.at)
     if reply.status == _GONE and delivery.endpoint.state == "active":
         delivery.endpoint.gone = True
 

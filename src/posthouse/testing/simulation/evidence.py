@@ -2,15 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
+from posthouse.core.rules import Order
 from posthouse.testing.simulation.machine import SimClock
 from posthouse.testing.simulation.plan import Plan
 from posthouse.testing.simulation.records import (
     Call,
+    Change,
     EndpointCall,
     EndpointRecord,
+    JobRecord,
     Life,
     Outcome,
     Publication,
@@ -18,7 +21,7 @@ from posthouse.testing.simulation.records import (
     Records,
     Reign,
 )
-from posthouse.testing.simulation.rows import EventRow, Pair, Rows
+from posthouse.testing.simulation.rows import AttemptRow, EventRow, Pair, Rows
 
 TEST_TYPE: Final = "posthouse.test"
 FOREVER: Final = float("inf")
@@ -41,6 +44,9 @@ class Evidence:
         rows: the store after the end.
         clock: which times the wall clock showed.
         began, healed_at, ended_at: loop times.
+        requests: of each delivery, by their time. A request with several events is there once for each of
+            them, with what its answer means for that one.
+        attempts_of: of each endpoint, with the keys of their events.
     """
 
     def __init__(
@@ -71,14 +77,19 @@ class Evidence:
         self.key_of: dict[int, int] = {number: key for key, number in self.number_of.items()}
         self.requests: dict[Pair, list[Received]] = defaultdict(list)
         for request in sorted(records.received, key=lambda r: r.at):
-            pair = self.pair_of(request)
-            if pair is not None:
-                self.requests[pair].append(request)
+            for event_id in request.event_ids:
+                pair = self.pair_of(request, event_id)
+                if pair is not None:
+                    self.requests[pair].append(_of_one(request, event_id))
+        self._called = {call.delivery for call in records.delivery_calls}
+        self.attempts_of: dict[int, list[tuple[int, AttemptRow]]] = defaultdict(list)
+        for pair, attempts in rows.attempts.items():
+            self.attempts_of[pair[1]] += [(pair[0], attempt) for attempt in attempts]
 
-    def pair_of(self, request: Received) -> Pair | None:
-        """The delivery that a request belongs to, if its event and its endpoint are in the store."""
+    def pair_of(self, request: Received, event_id: str) -> Pair | None:
+        """The delivery of one of its events that a request belongs to, if that and its endpoint are in the store."""
         record = self.endpoint.get(request.endpoint)
-        row = None if record is None else self.event_of.get((record.tenant, request.event_id))
+        row = None if record is None else self.event_of.get((record.tenant, event_id))
         key = self.key_of.get(request.endpoint)
         return None if row is None or key is None else (row.key, key)
 
@@ -143,6 +154,41 @@ class Evidence:
                 until = max(until, trouble.until + RENEWAL_SECONDS)
         return until
 
+    # -- operators and rules --------------------------------------------------------------------
+
+    def jobs_on(self, pair: Pair) -> list[JobRecord]:
+        """The jobs that may have changed a delivery."""
+        row = self.rows.events.get(pair[0])
+        number = self.number_of.get(pair[1])
+        return [
+            job
+            for job in self.records.jobs
+            if job.may_work
+            and job.plan.endpoint in {None, number}
+            and job.plan.tenant in {None, None if row is None else row.tenant}
+        ]
+
+    def stepped_in(self, pair: Pair) -> bool:
+        """Whether an operator may have changed a delivery, alone or with many others."""
+        return pair in self._called or bool(self.jobs_on(pair))
+
+    def orders(self, record: EndpointRecord, begin: float, end: float) -> set[Order]:
+        """The orders that an endpoint may have kept at some time between two."""
+        calls = [call for call in record.calls if call.change in {Change.CREATE, Change.ORDER}]
+        if all(call.change is Change.CREATE for call in calls):
+            return {record.rules.order}
+        found = [call for call in self.possible(calls, begin, end) if call is not None]
+        return {record.rules.order if call.change is Change.CREATE else call.value for call in found}
+
+    def tenant_rules(self, tenant: str, rule: str, begin: float, end: float) -> set[Any]:
+        """The values that a rule of a tenant may have had at some time between two; None: it had none."""
+        calls = [
+            EndpointCall(Change.OTHER, call.rules[rule], call.call)
+            for call in self.records.tenant_calls
+            if call.tenant == tenant
+        ]
+        return {None if call is None else call.value for call in self.possible(calls, begin, end)}
+
     # -- endpoints ------------------------------------------------------------------------------
 
     def possible(self, calls: Iterable[EndpointCall], begin: float, end: float) -> Sequence[EndpointCall | None]:
@@ -153,3 +199,10 @@ class Evidence:
         since = -FOREVER if latest is None else latest[1].low
         found: list[EndpointCall | None] = [call for call, span in effective if span.low <= end and span.high >= since]
         return found if latest is not None else [None, *found]
+
+
+def _of_one(request: Received, event_id: str) -> Received:
+    """A request as one of its events saw it."""
+    if len(request.event_ids) == 1 and event_id not in request.not_taken:
+        return request
+    return replace(request, event_id=event_id, succeeded=request.succeeded and event_id not in request.not_taken)

@@ -1,23 +1,25 @@
 """After the faults: everything heals, and everything that is owed must arrive."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from posthouse.core.envelope import parse_rfc3339
 from posthouse.core.ids import parse_delivery_id
+from posthouse.core.rate import parse_rate
+from posthouse.core.rules import Order
 from posthouse.testing.simulation.api_client import ApiClient
 from posthouse.testing.simulation.machine import SimClock
 from posthouse.testing.simulation.operators import Operators
 from posthouse.testing.simulation.plan import Plan, generator
-from posthouse.testing.simulation.records import DeliveryCall, EndpointRecord, Outcome, Records
+from posthouse.testing.simulation.records import Change, DeliveryCall, EndpointRecord, Outcome, Records
 
 PEOPLE_SECONDS_MAX: Final = 90.0  #: until every publisher and operator has an answer
-DELIVERIES_SECONDS_MAX: Final = 90.0  #: from then on until everything is delivered
+DELIVERIES_SECONDS_MAX: Final = 150.0  #: from then on until everything is delivered, and no rate makes it wait
 SOON_MS: Final = 25_000  #: what is due later than this is hastened by an operator
 
 _LOOK_SECONDS: Final = 2.0
-_HASTENED_MAX: Final = 400
+_SPARE: Final = 1.25  # times what rules demand
 
 
 class Liveness:
@@ -49,17 +51,29 @@ class Liveness:
         }
         self._records.held = frozenset(record.number for record in held.values())
         ends_at = self._loop.time() + DELIVERIES_SECONDS_MAX
+        ends_at += _SPARE * (await self._open(held) or 0) * max(self._pauses(), default=0.0)
         while True:
             for record in self._records.endpoints:
                 if record.id is not None and record.id not in held:
                     await self._operators.resume_if_held(record)
+            finished = await self._operators.finish_jobs()
             await self._hasten(held)
             await asyncio.sleep(_LOOK_SECONDS)
-            if await self._open(held) == 0:
+            if finished and await self._open(held) == 0:
                 return
             if self._loop.time() >= ends_at:
                 self._records.note(self._loop.time(), "not everything was delivered in time")
                 return
+
+    def _pauses(self) -> Iterator[float]:
+        """Seconds that a rule may demand for each delivery: a rate, or a batch that one ordering key cannot fill."""
+        rates = [planned.rules.rate for planned in self._plan.tenants]
+        for record in self._records.endpoints:
+            rates += [record.rules.rate, *(c.value for c in record.calls if c.change is Change.RATE)]
+            ordered = record.rules.order is not Order.NONE or any(c.change is Change.ORDER for c in record.calls)
+            if ordered and record.rules.batch is not None:
+                yield record.rules.batch.max_wait_ms / 1_000
+        yield from (1 / parse_rate(rate).per_second for rate in rates if rate is not None)
 
     async def _open(self, held: dict[str, EndpointRecord]) -> int | None:
         """How many deliveries are open that ought not to be; None if nobody answers."""

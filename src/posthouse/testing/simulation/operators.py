@@ -8,23 +8,30 @@ from random import Random
 from typing import Any, Final
 from urllib.parse import quote
 
+import msgspec
+
 from posthouse.core.ids import ENDPOINT, EVENT, parse_delivery_id, parse_id
 from posthouse.core.model import EndpointState
 from posthouse.core.ports import Clock
+from posthouse.core.rules import DEFAULT_RULES, Rules
 from posthouse.core.signature import generate_secret
 from posthouse.testing.simulation.api_client import ApiClient
-from posthouse.testing.simulation.plan import Act, Plan, Verb, generator
+from posthouse.testing.simulation.plan import Act, JobPlan, Plan, TenantPlan, Verb, generator
+from posthouse.testing.simulation.pressure import ORDERS, RATES
 from posthouse.testing.simulation.records import (
     Call,
     Change,
     DeliveryCall,
     EndpointCall,
     EndpointRecord,
+    JobRecord,
     Outcome,
     Records,
     SecretRecord,
+    TenantCall,
 )
 
+_NOT_FOUND: Final = 404
 _PATTERNS: Final = (["*"], ["order.*"], ["order.paid", "misc"], ["user.*"], ["order.*", "user.*"])
 
 
@@ -49,8 +56,10 @@ class Operators:
         self._records = records
         self._over = over
         self._chance: Random = generator(plan.seed, "operators")
+        self._rule_chance: Random = generator(plan.seed, "rules of operators")
         self._locks: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._acts = 0
+        self._drained: str | None = None  # the latest job that lets go on what is parked
 
     async def create(self, number: int) -> None:
         """Create an endpoint of the plan; returns when it is there."""
@@ -64,11 +73,13 @@ class Operators:
             "timeout_ms": planned.timeout_ms,
             "connect_timeout_ms": planned.connect_timeout_ms,
             "headers": {"X-Endpoint": str(number)},
+            **_fields(planned.rules),
         }
         if secret is not None:
             document["secret"] = secret
         record = EndpointRecord(number, planned.host, planned.tenant, planned.timeout_ms, planned.retry)
         record.secrets_complete = secret is not None
+        record.rules = planned.rules
         self._records.endpoints.append(record)
         async with self._locks[number]:
             if secret is not None:
@@ -136,8 +147,16 @@ class Operators:
                 events = self._chance.choice(_PATTERNS)
                 await self._insist("PATCH", path, {"events": events}, record, Change.SUBSCRIBE, value=tuple(events))
             case Verb.LIMIT:
-                change = {"description": f"changed {number}"}
-                await self._insist("PATCH", path, change, record, Change.OTHER)
+                described = {"description": f"changed {number}"}
+                await self._insist("PATCH", path, described, record, Change.OTHER)
+            case Verb.ORDER:
+                order = self._rule_chance.choice(ORDERS)
+                block = DEFAULT_RULES.block_seconds  # another one needs an order that blocks
+                change: dict[str, Any] = {"order": order, "block_seconds": block}
+                await self._insist("PATCH", path, change, record, Change.ORDER, value=order)
+            case Verb.RATE:
+                rate = self._rule_chance.choice(RATES)
+                await self._insist("PATCH", path, {"rate": rate}, record, Change.RATE, value=rate)
             case Verb.ROTATE:
                 await self._rotate(record, number)
             case Verb.DELETE:
@@ -197,6 +216,89 @@ class Operators:
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, 2.0)
 
+    # -- tenants and jobs -----------------------------------------------------------------------
+
+    async def rule_tenant(self, planned: TenantPlan) -> None:
+        """Give a tenant its rules; those that it had before are gone."""
+        rules = {name: getattr(planned.rules, name) for name in planned.rules.__struct_fields__}
+        make = False
+        while not self._over():
+            if make:
+                call = self._api.begin("POST", "/v1/tenants", _encoded({"id": planned.tenant, **rules}))
+            else:
+                call = self._api.begin("PATCH", f"/v1/tenants/{planned.tenant}", _encoded(rules))
+            self._records.tenant_calls.append(TenantCall(planned.tenant, rules, call))
+            await self._api.finish(call, patience=5.0)
+            if call.outcome is Outcome.DONE:
+                return
+            make = call.status == _NOT_FOUND
+            await asyncio.sleep(0.5)
+
+    async def run_job(self, planned: JobPlan) -> None:
+        """Start a job, and decide about it as planned."""
+        record = JobRecord(planned)
+        where: dict[str, Any] = {"tenant": planned.tenant, "states": list(planned.states)}
+        if planned.endpoint is not None:
+            where["endpoint"] = next((r.id for r in self._records.endpoints if r.number == planned.endpoint), None)
+            if where["endpoint"] is None:
+                return
+        wanted = {name: value for name, value in where.items() if value}
+        document = {
+            "kind": planned.kind,
+            "filter": wanted,
+            "mode": planned.mode,
+            "dry_run": planned.dry_run,
+            "rate": planned.rate,
+            "all": not wanted,
+        }
+        self._records.jobs.append(record)
+        made = await self._decide(record.calls, "/v1/jobs", document, key=f"job {planned.number}")
+        if made is None:
+            return
+        record.id = made["id"]
+        self._records.counts[f"job {planned.kind}"] += 1
+        if planned.paused_for is not None:
+            await self._decide([], f"/v1/jobs/{record.id}/pause")
+            await asyncio.sleep(planned.paused_for)
+            await self._decide([], f"/v1/jobs/{record.id}/resume")
+        if planned.cancelled_after is not None:
+            await asyncio.sleep(planned.cancelled_after)
+            await self._decide(record.cancels, f"/v1/jobs/{record.id}/cancel")
+
+    async def finish_jobs(self) -> bool:
+        """Let every job come to its end, and what is parked go on; whether there is nothing left of either."""
+        for state in ("paused", "running"):
+            found = await self._api.ask("GET", f"/v1/jobs?state={state}", patience=10.0)
+            if found.outcome is not Outcome.DONE:
+                return False
+            for shown in found.answer["data"]:
+                if state == "paused":
+                    await self._api.ask("POST", f"/v1/jobs/{shown['id']}/resume", patience=10.0)
+                elif shown["rate"] is not None:
+                    await self._api.ask("PATCH", f"/v1/jobs/{shown['id']}", {"rate": None}, patience=10.0)
+            if found.answer["data"]:
+                return False
+        if self._drained is not None:
+            shown = await self._api.ask("GET", f"/v1/jobs/{self._drained}", patience=10.0)
+            if shown.outcome is Outcome.DONE and shown.answer["state"] == "completed" and not shown.answer["total"]:
+                return True
+        call = await self._api.ask("POST", "/v1/jobs", {"kind": "drain", "all": True}, patience=10.0)
+        if call.outcome is Outcome.DONE:
+            self._drained = call.answer["id"]
+        return False
+
+    async def _decide(self, calls: list[Call], path: str, document: Any = None, *, key: str | None = None) -> Any:
+        """Ask until there is a clear answer; None if it is a refusal, or the history is over."""
+        while True:
+            call = self._api.begin("POST", path, _encoded(document), key=key)
+            calls.append(call)
+            await self._api.finish(call, patience=5.0)
+            if call.outcome is Outcome.DONE:
+                return call.answer
+            if self._over() or (call.outcome is Outcome.REFUSED and call.status not in {401, 429, 503}):
+                return None
+            await asyncio.sleep(0.5)
+
     # -- deliveries -----------------------------------------------------------------------------
 
     async def _step_in(self, verb: str) -> None:
@@ -238,6 +340,14 @@ class Operators:
         call = await self._api.ask("GET", f"/v1/events/{quote(event_id)}")
         if call.outcome is Outcome.REFUSED and call.status == 404:
             self._records.find("I2 loss", f"{event_id} was acknowledged and is not found", call.ended_at)
+
+
+def _fields(rules: Rules) -> dict[str, Any]:
+    """The rules of an endpoint as its creator writes them."""
+    fields: dict[str, Any] = msgspec.to_builtins(rules)
+    if rules.transform is not None:
+        fields["transform"] = json.loads(rules.transform)
+    return fields
 
 
 def _encoded(document: Any) -> bytes:

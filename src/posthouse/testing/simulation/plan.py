@@ -10,6 +10,8 @@ from random import Random
 from typing import Final
 
 from posthouse.core.failpoints import Failpoint
+from posthouse.core.jobs import JobKind, JobMode
+from posthouse.core.rules import DEFAULT_RULES, Rules, TenantRules
 from posthouse.testing.disk import Call, DiskError, FileKind
 
 API_ADDRESS: Final = "203.0.115.1"
@@ -47,11 +49,13 @@ class Mood(StrEnum):
     ONCE = "once"  #: 200, then closes the connection that it promised to keep
     TWICE = "twice"  #: 200, and at once or later another answer that nobody asked for
     DEAF = "deaf"  #: 200, and nothing more on that connection: half-open
+    PICKY = "picky"  #: 422 if one of the events is of a kind that it does not like, else 200
+    PARTIAL = "partial"  #: 200, and of a batch it names those that it did not take
 
 
 #: Moods in which an answer is success, quickly; nothing that a healthy receiver would not do.
 GOOD: Final = (Mood.FINE, Mood.EMPTY, Mood.CHUNKED, Mood.INTERIM)
-BAD: Final = tuple(mood for mood in Mood if mood not in GOOD and mood is not Mood.GONE)
+BAD: Final = tuple(mood for mood in Mood if mood not in {*GOOD, Mood.GONE, Mood.PICKY, Mood.PARTIAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ class EndpointPlan:
     own_secret: bool  #: the operator brings the secret
     born_at: float
     managed: bool  #: operators change it later
+    rules: Rules = DEFAULT_RULES
 
     def url(self, host: HostPlan) -> str:
         """Where it leads."""
@@ -113,6 +118,8 @@ class PublisherPlan:
     odd_share: float  #: requests that must be refused, and repeats of what was acknowledged
     data_bytes: int  #: of filler in an event, at most
     patience: float  #: seconds after which it gives a request up
+    ordering_keys: int = 0  #: so many that its events share
+    keyed_share: float = 0.0  #: events with one of them
 
 
 class Verb(StrEnum):
@@ -129,6 +136,8 @@ class Verb(StrEnum):
     CANCEL = "cancel"
     LOOK = "look"
     AUDIT = "audit"
+    ORDER = "order"
+    RATE = "rate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +147,32 @@ class Act:
     at: float
     verb: Verb
     endpoint: int
+
+
+@dataclass(frozen=True, slots=True)
+class TenantPlan:
+    """From ``at`` on a tenant has these rules."""
+
+    at: float
+    tenant: str
+    rules: TenantRules
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """A bulk job that an operator starts, and what is decided about it later."""
+
+    number: int
+    at: float
+    kind: JobKind
+    endpoint: int | None  #: its deliveries only
+    tenant: str | None  #: its deliveries only
+    states: tuple[str, ...]
+    mode: JobMode
+    dry_run: bool
+    rate: str | None
+    paused_for: float | None  #: seconds, soon after its start; None: it is not paused
+    cancelled_after: float | None  #: seconds after its start
 
 
 class Wire(StrEnum):
@@ -258,6 +293,9 @@ class Plan:
     freezes: tuple[FreezePlan, ...] = ()
     steps: tuple[StepPlan, ...] = ()
     stops: tuple[StopPlan, ...] = ()
+    tenants: tuple[TenantPlan, ...] = ()
+    jobs: tuple[JobPlan, ...] = ()
+    outage: float = 0.0  #: seconds between the end of what is published and the healing, in which nothing else happens
 
     def describe(self) -> str:
         """All of it, a line an item."""

@@ -30,6 +30,7 @@ from posthouse.testing.simulation.plan import (
     WireFault,
     generator,
 )
+from posthouse.testing.simulation.pressure import pressed
 
 Range = tuple[int, int]
 
@@ -94,6 +95,8 @@ _PATTERNS: Final = (
     ("order.created",),
     ("none.at.all",),
 )
+#: What operators may do in any history; what they do about rules and jobs is drawn in ``pressure``.
+_VERBS: Final = tuple(verb for verb in Verb if verb not in {Verb.ORDER, Verb.RATE})
 _BURST: Final = 11_000
 _BURST_SHARE: Final = 0.25  # of the floods
 
@@ -110,7 +113,7 @@ def draw(seed: int) -> Plan:
     crashes, stops = _crashes(chance, profile, seconds)
     for _ in range(chance.randint(*profile.stops)):
         stops = (*stops, StopPlan(chance.uniform(2, seconds), chance.uniform(0.1, 2)))
-    return Plan(
+    plan = Plan(
         seed=seed,
         profile=profile.name,
         seconds=seconds,
@@ -131,6 +134,7 @@ def draw(seed: int) -> Plan:
         steps=_steps(chance, profile, seconds),
         stops=stops,
     )
+    return pressed(plan)
 
 
 def _hosts(chance: Random, profile: Profile, seconds: float) -> tuple[HostPlan, ...]:
@@ -201,7 +205,7 @@ def _acts(chance: Random, profile: Profile, endpoints: tuple[EndpointPlan, ...],
     acts = []
     for _ in range(chance.randint(*profile.acts)):
         at = chance.uniform(1, seconds)
-        verb = chance.choice(tuple(Verb))
+        verb = chance.choice(_VERBS)
         if not managed and verb not in {Verb.AUDIT, Verb.LOOK, Verb.RETRY, Verb.CANCEL}:
             verb = Verb.AUDIT
         endpoint = chance.choice(managed).number if managed else 0

@@ -62,6 +62,7 @@ class Publisher:
         self._nonces = nonces
         self._ends_at = ends_at
         self._chance = generator(seed, f"publisher {plan.number}")
+        self._key_chance = generator(seed, f"keys {plan.number}")
         self._acknowledged: list[Parcel] = []
 
     async def run(self) -> None:
@@ -127,9 +128,17 @@ class Publisher:
             id=f"{chance.choice(('order', 'a/b', 'x_'))}{nonce}" if named else None,
             named=named,
             occurred_ms=occurred_ms,
+            ordering_key=None if tiny else self._ordering_key(),
         )
         self._records.publications.append(item)
         return item
+
+    def _ordering_key(self) -> str | None:
+        """Shared by publishers, so that several write to one key at a time."""
+        plan, chance = self._plan, self._key_chance
+        if not plan.ordering_keys or chance.random() >= plan.keyed_share:
+            return None
+        return f"key {chance.randrange(plan.ordering_keys)}"
 
     def _packed(self, items: list[Publication], key: str | None, *, batch: bool) -> Parcel:
         for item in items:
@@ -178,6 +187,7 @@ class Publisher:
                 named=True,
                 occurred_ms=item.occurred_ms,
                 forbidden=True,
+                ordering_key=item.ordering_key,
             )
             for item in parcel.items
         ]
@@ -204,7 +214,7 @@ def _data(chance: Random, nonce: int, size: int) -> bytes:
 
 def _written(item: Publication) -> bytes:
     """The event as it stands in a request."""
-    fields = {"tenant": item.tenant, "id": item.id}
+    fields = {"tenant": item.tenant, "id": item.id, "ordering_key": item.ordering_key}
     if item.occurred_ms is not None:
         fields["occurred_at"] = datetime.fromtimestamp(item.occurred_ms / 1_000, UTC).isoformat(timespec="milliseconds")
     more = "".join(f",{json.dumps(name)}:{json.dumps(value)}" for name, value in fields.items() if value is not None)

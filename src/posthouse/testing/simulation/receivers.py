@@ -1,11 +1,14 @@
 """Receivers: HTTP servers outside the node that answer as their plan says, and write down all that they get."""
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from random import Random
 from types import MappingProxyType
 from typing import Final
+from zlib import crc32
 
+from posthouse.core.batch import BATCH_PREFIX
 from posthouse.testing.simulation.plan import HOOK_PORT, HostPlan, Mood, generator
 from posthouse.testing.simulation.records import Received, Records
 
@@ -37,6 +40,7 @@ _WHOLES: Final[Mapping[Mood, tuple[int, bytes]]] = MappingProxyType(
     }
 )
 _DRIP_SECONDS: Final = 0.5
+_ODD_ONES: Final = 6  # one event in so many is of a kind that a receiver does not like
 
 
 class Receiver:
@@ -48,6 +52,7 @@ class Receiver:
         records: get every request.
         life_of: which life of the node opened the connection from a port.
         timeout_of: the limit of an endpoint, in seconds.
+        success_of: the statuses that an endpoint counts as success.
         began: the loop time at which the plan begins.
     """
 
@@ -59,12 +64,14 @@ class Receiver:
         *,
         life_of: Callable[[int], int],
         timeout_of: Callable[[int], float],
+        success_of: Callable[[int], frozenset[int]],
         began: float,
     ) -> None:
         self.plan = plan
         self.records = records
         self.life_of = life_of
         self.timeout_of = timeout_of
+        self.success_of = success_of
         self.chance: Random = generator(seed, f"receiver {plan.number}")
         self.healed = False
         self._began = began
@@ -149,6 +156,7 @@ class Conversation(asyncio.Protocol):
             body=body,
             mood=self._mood,
         )
+        received.event_ids = _events_in(received)
         self._receiver.records.received.append(received)
         self._receiver.records.counts[f"mood {self._mood}"] += 1
         self._mood = None
@@ -181,7 +189,7 @@ class Conversation(asyncio.Protocol):
             self._write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
             self._drip()
         else:
-            status, answer = _whole(mood, self._receiver.chance)
+            status, answer = _whole(received, self._receiver.chance)
             if mood is Mood.TWICE and self._receiver.chance.random() < 0.5:
                 answer += _ANSWER
                 received.unasked_at = self._loop.time()
@@ -203,7 +211,7 @@ class Conversation(asyncio.Protocol):
         received.status = status
         if self._transport is not None and not self._transport.is_closing():
             received.answered_at = self._loop.time()
-            received.succeeded = 200 <= status < 300
+            received.succeeded = status in self._receiver.success_of(received.endpoint)
         self._current = None
         if self._buffer and not self._deaf:
             self._mood = self._receiver.mood()
@@ -244,12 +252,27 @@ class Conversation(asyncio.Protocol):
             self._current.torn = exc is not None or self._broken_by_us
 
 
-def _whole(mood: Mood, chance: Random) -> tuple[int, bytes]:
+def _events_in(received: Received) -> tuple[str, ...]:
+    """The ids of the events that a request holds."""
+    if not received.event_id.startswith(BATCH_PREFIX):
+        return (received.event_id,)
+    return tuple(item["id"] for item in json.loads(received.body)["data"])
+
+
+def _whole(received: Received, chance: Random) -> tuple[int, bytes]:
     """A whole answer: its status, and all its bytes."""
+    mood = received.mood
     if mood is Mood.ERROR:
         status = chance.choice((500, 503))
         return status, b"HTTP/1.1 %d No\r\nContent-Length: 2\r\n\r\nno" % status
     if mood is Mood.BUSY:
         wait = chance.randint(1, 3)
         return 429, b"HTTP/1.1 429 Later\r\nRetry-After: %d\r\nContent-Length: 0\r\n\r\n" % wait
+    odd = [event_id for event_id in received.event_ids if crc32(event_id.encode()) % _ODD_ONES == 0]
+    if mood is Mood.PICKY and odd:
+        return 422, b"HTTP/1.1 422 No\r\nContent-Length: 0\r\n\r\n"
+    if mood is Mood.PARTIAL and odd and received.event_id.startswith(BATCH_PREFIX):
+        received.not_taken = frozenset(odd)
+        body = json.dumps({"failed": [{"id": event_id, "error": "odd"} for event_id in odd]}).encode()
+        return 200, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     return _WHOLES.get(mood, (200, _ANSWER))

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from posthouse.testing.simulation.plan import Mood
+from posthouse.core.rules import DEFAULT_RULES, Rules
+from posthouse.testing.simulation.plan import JobPlan, Mood
 
 
 class Outcome(StrEnum):
@@ -57,6 +58,7 @@ class Publication:
     calls: list[Call] = field(default_factory=list)
     positions: list[int | None] = field(default_factory=list)  #: in the batch of each call
     forbidden: bool = False  #: it must be refused: its identity stands for another event, or it is malformed
+    ordering_key: str | None = None
 
     def answers(self) -> list[tuple[Call, dict[str, Any]]]:
         """The calls that were answered 2xx, with what the answer says of this event."""
@@ -75,6 +77,8 @@ class Change(StrEnum):
     STATE = "state"
     ROTATE = "rotate"
     DELETE = "delete"
+    ORDER = "order"
+    RATE = "rate"
     OTHER = "other"
 
 
@@ -83,7 +87,7 @@ class EndpointCall:
     """A request that changes an endpoint."""
 
     change: Change
-    value: Any  #: patterns, state, or (secret, overlap in ms)
+    value: Any  #: patterns, state, (secret, overlap in ms), order or rate
     call: Call
 
 
@@ -112,6 +116,7 @@ class EndpointRecord:
     calls: list[EndpointCall] = field(default_factory=list)
     secrets: list[SecretRecord] = field(default_factory=list)
     secrets_complete: bool = True  #: False: one was made whose value no answer told
+    rules: Rules = DEFAULT_RULES  #: as it was created
 
 
 @dataclass(slots=True, eq=False)
@@ -121,6 +126,30 @@ class DeliveryCall:
     verb: str
     delivery: tuple[int, int]
     call: Call
+
+
+@dataclass(slots=True, eq=False)
+class TenantCall:
+    """An operator's request about the rules of a tenant: all of those that have a value, or None."""
+
+    tenant: str
+    rules: dict[str, Any]
+    call: Call
+
+
+@dataclass(slots=True, eq=False)
+class JobRecord:
+    """A bulk job as its operators know it."""
+
+    plan: JobPlan
+    calls: list[Call] = field(default_factory=list)  #: that create it
+    cancels: list[Call] = field(default_factory=list)
+    id: str | None = None
+
+    @property
+    def may_work(self) -> bool:
+        """Whether it may have changed anything."""
+        return not self.plan.dry_run and any(call.may_have_worked for call in self.calls)
 
 
 @dataclass(slots=True, eq=False)
@@ -144,6 +173,8 @@ class Received:
     unasked_at: float | None = None  #: when an answer that nobody asked for was written behind this one's
     hung_up: bool = False  #: by the receiver itself
     torn: bool = False  #: the connection ended in another way than by a close of the other side
+    event_ids: tuple[str, ...] = ()  #: of the events in it; several only in a batch
+    not_taken: frozenset[str] = frozenset()  #: those of them that the answer names as failed
 
 
 @dataclass(slots=True, eq=False)
@@ -217,6 +248,8 @@ class Records:
         self.publications: list[Publication] = []
         self.endpoints: list[EndpointRecord] = []
         self.delivery_calls: list[DeliveryCall] = []
+        self.tenant_calls: list[TenantCall] = []
+        self.jobs: list[JobRecord] = []
         self.received: list[Received] = []
         self.lives: list[Life] = []
         self.troubles: list[Trouble] = []

@@ -12,14 +12,16 @@ from posthouse.store.sqlite.store import DATABASE
 
 Pair = tuple[int, int]  # event key, endpoint key
 
-_MIGRATED: Final = "SELECT count(*) FROM sqlite_schema WHERE name = 'slots'"
+_MIGRATED: Final = "SELECT count(*) FROM sqlite_schema WHERE name = 'jobs'"
 _QUERIES: Final = {
-    "events": "SELECT key, id, environment, tenant, type, accepted_at, occurred_at, owed, data FROM events",
-    "obligations": "SELECT event_key, endpoint_key, lane, due_at, attempts, round, last_number, opened_at"
-    " FROM obligations",
+    "events": "SELECT key, id, environment, tenant, type, accepted_at, occurred_at, ordering_key, owed, data"
+    " FROM events",
+    "obligations": "SELECT event_key, endpoint_key, lane, due_at, attempts, round, last_number, opened_at,"
+    " ordering_key, behind FROM obligations",
     "history": "SELECT event_key, endpoint_key, round, state, reason, attempts, opened_at, settled_at FROM history"
     " ORDER BY event_key, endpoint_key, round",
     "reopened": "SELECT event_key, endpoint_key, round FROM reopened",
+    "jobs": "SELECT key, kind, dry_run, state, total, done, skipped FROM jobs",
     "attempts": "SELECT event_key, endpoint_key, number, started_at, outcome, status, total_us, reused FROM attempts"
     " ORDER BY event_key, endpoint_key, number",
     "endpoints": "SELECT key, tenant, url, state, state_reason, events, retry FROM endpoints",
@@ -39,6 +41,7 @@ class EventRow:
     type: str
     accepted_at: int
     occurred_at: int | None
+    ordering_key: str | None
     owed: tuple[int, ...]
     data: bytes
 
@@ -55,6 +58,8 @@ class ObligationRow:
     round: int
     last_number: int
     opened_at: int
+    ordering_key: str | None = None
+    behind: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,19 @@ class EndpointRow:
     retry: str
 
 
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A row of ``jobs``."""
+
+    key: int
+    kind: str
+    dry_run: int
+    state: str
+    total: int | None
+    done: int
+    skipped: int
+
+
 class Rows:
     """All rows of a store at one instant; none, if no life came as far as to make its tables.
 
@@ -126,7 +144,7 @@ class Rows:
         finally:
             connection.close()
             shutil.rmtree(place)
-        self.events = {row[0]: EventRow(*(*row[:7], tuple(json.loads(row[7])), row[8])) for row in found["events"]}
+        self.events = {row[0]: EventRow(*(*row[:8], tuple(json.loads(row[8])), row[9])) for row in found["events"]}
         self.obligations = {row[:2]: ObligationRow(*row) for row in found["obligations"]}
         self.history: dict[Pair, list[HistoryRow]] = defaultdict(list)
         for row in found["history"]:
@@ -140,6 +158,7 @@ class Rows:
         self.endpoints = {
             row[0]: EndpointRow(*(*row[:5], tuple(json.loads(row[5])), row[6])) for row in found["endpoints"]
         }
+        self.jobs = {row[0]: JobRow(*row) for row in found["jobs"]}
         self.slots: list[tuple[int, str | None, int, int]] = found["slots"]
         self.identities: list[tuple[str, str, str, str, int]] = found["identities"]
 

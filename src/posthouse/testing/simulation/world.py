@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+from posthouse.core.success import parse_success
 from posthouse.testing.disk import Disk
 from posthouse.testing.simulation.api_client import ApiClient
 from posthouse.testing.simulation.faults import SLOW_SECONDS, SLOW_SYNC, Faults
@@ -25,6 +26,7 @@ from posthouse.testing.simulation.supervisor import Supervisor
 from posthouse.testing.simulation.trace import Trace
 
 _SAMPLE_SECONDS: Final = 2.0
+_QUIET_SAMPLE_SECONDS: Final = 300.0  # during an outage
 _SAMPLES_AN_INSPECTION: Final = 6
 _FLOOD_BATCH: Final = 40
 _BURST_BATCH: Final = 1_000
@@ -49,7 +51,7 @@ class World:
         self.plan = plan
         self.records = Records()
         self.began = loop.now
-        self.healed_at = loop.now + plan.seconds
+        self.healed_at = loop.now + plan.seconds + plan.outage
         self.clock = SimClock(loop)
         self._loop = loop
         self.network = SimNetwork(loop, generator(plan.seed, "network"), trace)
@@ -85,6 +87,7 @@ class World:
                 self.records,
                 life_of=self.supervisor.life_of,
                 timeout_of=lambda number: plan.endpoints[number].timeout_ms / 1_000,
+                success_of=lambda number: parse_success(plan.endpoints[number].rules.success).statuses,
                 began=loop.now,
             )
             for host in plan.hosts
@@ -104,7 +107,7 @@ class World:
         node = asyncio.create_task(self.supervisor.run())
         self._start([*faults, *self._population()])
         self._start([self._sample()])
-        await asyncio.sleep(self.plan.seconds)
+        await asyncio.sleep(self.plan.seconds + self.plan.outage)
         for receiver in self.receivers:
             receiver.healed = True
         self.faults.heal()
@@ -133,6 +136,10 @@ class World:
                 yield self._at(endpoint.born_at, self.operators.create(endpoint.number))
         for act in plan.acts:
             yield self._at(act.at, self.operators.act(act))
+        for planned in plan.tenants:
+            yield self._at(planned.at, self.operators.rule_tenant(planned))
+        for job in plan.jobs:
+            yield self._at(job.at, self.operators.run_job(job))
         for publisher in plan.publishers:
             yield self._publisher(publisher).run()
         if plan.flood:
@@ -165,7 +172,8 @@ class World:
 
     async def _sample(self) -> None:
         for number in count(1):
-            await asyncio.sleep(_SAMPLE_SECONDS)
+            quiet = self.began + self.plan.seconds < self._loop.now < self.healed_at
+            await asyncio.sleep(_QUIET_SAMPLE_SECONDS if quiet else _SAMPLE_SECONDS)
             if number % _SAMPLES_AN_INSPECTION == 0:
                 self.inspector.look()
             text = self.supervisor.render_metrics()
@@ -186,7 +194,12 @@ class World:
 
     def _publisher(self, plan: PublisherPlan) -> Publisher:
         return Publisher(
-            plan, self.plan.seed, api=self._api(), records=self.records, nonces=self._nonces, ends_at=self.healed_at
+            plan,
+            self.plan.seed,
+            api=self._api(),
+            records=self.records,
+            nonces=self._nonces,
+            ends_at=self.began + self.plan.seconds,
         )
 
     def _start(self, coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:

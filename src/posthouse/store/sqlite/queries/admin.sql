@@ -7,7 +7,8 @@ UPDATE probe SET at = ?1 WHERE one = 1;
 SELECT max(
     coalesce((SELECT max(key) FROM events), 0),
     coalesce((SELECT max(key) FROM endpoints), 0),
-    coalesce((SELECT max(key) FROM api_keys), 0)
+    coalesce((SELECT max(key) FROM api_keys), 0),
+    coalesce((SELECT max(key) FROM jobs), 0)
 );
 
 -- name: count_tables

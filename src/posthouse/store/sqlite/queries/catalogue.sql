@@ -17,7 +17,7 @@ SELECT document FROM endpoint_documents WHERE key = ?1;
 -- name: all_tenants
 -- Every tenant as one JSON document.
 SELECT json_group_array(
-    json_object('environment', environment, 'id', id, 'name', name, 'created_at', created_at)
+    json_object('environment', environment, 'id', id, 'name', name, 'created_at', created_at, 'rules', json(rules))
     ORDER BY environment, id
 )
 FROM tenants;
@@ -37,9 +37,9 @@ FROM api_keys WHERE revoked_at IS NULL;
 -- Insert or replace an endpoint by key.
 INSERT OR REPLACE INTO endpoints (
     key, environment, tenant, url, events, state, state_reason, description, headers, secrets, retry,
-    connect_timeout_ms, timeout_ms, created_at, updated_at
+    connect_timeout_ms, timeout_ms, created_at, updated_at, rules
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: set_endpoint_state
 -- Change only the state of an endpoint.
@@ -47,7 +47,7 @@ UPDATE endpoints SET state = ?2, state_reason = ?3, updated_at = ?4 WHERE key = 
 
 -- name: put_tenant
 -- Insert or replace a tenant by environment and id.
-INSERT OR REPLACE INTO tenants (environment, id, name, created_at) VALUES (?, ?, ?, ?);
+INSERT OR REPLACE INTO tenants (environment, id, name, created_at, rules) VALUES (?, ?, ?, ?, ?);
 
 -- name: put_api_key
 -- Insert or replace an API key by key. A hash that another key has is an error, not a replacement.

@@ -24,10 +24,12 @@ ON CONFLICT (environment, kind, value, tenant) DO NOTHING;
 
 -- name: insert_obligation
 -- One delivery that is owed from now on: first round, nothing attempted.
-INSERT INTO obligations (event_key, endpoint_key, lane, due_at, attempts, round, last_number, opened_at)
-VALUES (?, ?, ?, ?, 0, 1, 0, ?);
+INSERT INTO obligations (
+    event_key, endpoint_key, lane, due_at, attempts, round, last_number, opened_at, ordering_key, behind
+)
+VALUES (?, ?, ?, ?, 0, 1, 0, ?, NULL, 0);
 
 -- name: insert_tenant_if_new
 -- A tenant that an event named first.
-INSERT INTO tenants (environment, id, name, created_at) VALUES (?, ?, ?, ?)
+INSERT INTO tenants (environment, id, name, created_at, rules) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (environment, id) DO NOTHING;

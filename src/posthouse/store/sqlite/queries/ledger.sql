@@ -158,7 +158,9 @@ SELECT json_group_array(json_array(
     o.opened_at,
     json((SELECT json_array(a.outcome, a.status) FROM attempts AS a
         WHERE a.event_key = o.event_key AND a.endpoint_key = o.endpoint_key ORDER BY a.number DESC LIMIT 1)),
-    o.attempts, o.due_at
+    o.attempts, o.due_at,
+    iif(o.behind = 0, NULL, (SELECT h.event_key FROM obligations AS h
+        WHERE h.endpoint_key = o.endpoint_key AND h.ordering_key = o.ordering_key AND h.behind = 0))
 ) ORDER BY j.key)
 FROM json_each(?1) AS j
 CROSS JOIN obligations AS o ON o.event_key = j.value ->> 0 AND o.endpoint_key = j.value ->> 1
@@ -185,3 +187,18 @@ SELECT
     number, started_at, outcome, status, error, peer, dns_us, connect_us, tls_us, first_byte_us, total_us, reused,
     response_headers, response_body
 FROM attempts WHERE event_key = ?1 AND endpoint_key = ?2 ORDER BY number;
+
+-- name: waiting_by_endpoint
+-- How many open deliveries endpoints have by lane, as a JSON array of store.protocol.Waiting, by key.
+SELECT json_group_array(json_object(
+    'endpoint_key', endpoint_key, 'live', live, 'retry', retry, 'backlog', backlog, 'parked', parked, 'behind', (
+        SELECT count(*) FROM obligations AS b WHERE b.behind = 1 AND b.endpoint_key = w.endpoint_key
+    )
+)) FROM (
+    SELECT
+        o.endpoint_key, count(*) FILTER (WHERE o.lane = 0) AS live, count(*) FILTER (WHERE o.lane = 1) AS retry,
+        count(*) FILTER (WHERE o.lane = 2) AS backlog, count(*) FILTER (WHERE o.lane = 3) AS parked
+    FROM obligations AS o
+    WHERE o.behind = 0 AND o.endpoint_key > ?1 AND o.endpoint_key <= ?2
+    GROUP BY o.endpoint_key ORDER BY o.endpoint_key LIMIT ?3
+) AS w;

@@ -1,5 +1,6 @@
 """I9: everything has a bound."""
 
+import math
 from collections import defaultdict
 from typing import Final
 
@@ -16,6 +17,7 @@ LAW = "I9 bounds"
 
 _BATCH_MAX: Final = 1_000  #: events of one request, by which a bound may be passed
 _LANES: Final = 3
+_TIMEOUT_SECONDS_MAX: Final = 10.0  #: of an endpoint; what was sent before a cap was lowered is back by then
 
 
 def check(evidence: Evidence) -> None:
@@ -26,8 +28,7 @@ def check(evidence: Evidence) -> None:
 
 def _check_in_flight(evidence: Evidence) -> None:
     """Requests that were surely on their way at one time, for each endpoint and in all."""
-    plan = evidence.plan
-    marks: dict[tuple[int, int | None], list[tuple[float, int]]] = defaultdict(list)
+    marks: dict[tuple[int, int | str | None], list[tuple[float, int]]] = defaultdict(list)
     for request in evidence.records.received:
         limit = evidence.endpoint[request.endpoint].timeout_ms / 1_000
         ends = [evidence.signed(request).low + limit]
@@ -39,18 +40,33 @@ def _check_in_flight(evidence: Evidence) -> None:
             continue
         if any(reign.life == request.life and reign.at <= request.at + limit for reign in evidence.records.reigns):
             continue  # the requests of its former reign are the node's own no more
-        for who in (request.endpoint, None):
+        for who in (request.endpoint, evidence.endpoint[request.endpoint].tenant, None):
             marks[request.life, who] += [(request.at, 1), (max(request.at, min(ends)), -1)]
-    for (life, endpoint), changes in sorted(marks.items(), key=str):
-        most = plan.in_flight_max if endpoint is None else plan.in_flight_per_endpoint
+    for (life, who), changes in sorted(marks.items(), key=str):
         count = 0
         for at, change in sorted(changes):
             count += change
             evidence.records.counts["requests at once"] = max(evidence.records.counts["requests at once"], count)
-            if count > most:
-                whose = "the node" if endpoint is None else f"endpoint {endpoint}"
+            if change > 0 and count > _most(evidence, who, at):
+                whose = "the node" if who is None else f"tenant {who}" if isinstance(who, str) else f"endpoint {who}"
                 evidence.records.find(LAW, f"{count} requests of {whose} were on their way in life {life}", at)
                 break
+
+
+def _most(evidence: Evidence, who: int | str | None, at: float) -> float:
+    """Requests at once that the node, a tenant or an endpoint may have at some time."""
+    if who is None:
+        return evidence.plan.in_flight_max
+    if isinstance(who, int):
+        return _cap(evidence, who)
+    caps = evidence.tenant_rules(who, "in_flight_max", at - _TIMEOUT_SECONDS_MAX, at)
+    return math.inf if None in caps else max(caps)
+
+
+def _cap(evidence: Evidence, endpoint: int) -> int:
+    """Requests at once that an endpoint may get, by its own rule or the node's setting."""
+    own = evidence.endpoint[endpoint].rules.in_flight_max
+    return evidence.plan.in_flight_per_endpoint if own is None else own
 
 
 def _check_samples(evidence: Evidence) -> None:

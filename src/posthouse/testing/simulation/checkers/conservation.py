@@ -1,5 +1,7 @@
 """I1: every delivery that is owed is open or settled, once; nothing else is."""
 
+from collections import Counter
+
 from posthouse.testing.simulation.evidence import Evidence
 from posthouse.testing.simulation.records import Records
 from posthouse.testing.simulation.rows import Pair, Rows
@@ -24,6 +26,24 @@ def recount(rows: Rows, records: Records, at: float) -> None:
         fault = _fault(rows, pair)
         if fault is not None:
             records.find(LAW, f"delivery {pair} {fault}", at)
+    _recount_ahead(rows, records, at)
+
+
+def _recount_ahead(rows: Rows, records: Records, at: float) -> None:
+    """Of those that an endpoint is owed of one ordering key exactly one does not stand behind."""
+    ahead: Counter[tuple[int, str]] = Counter()
+    for pair, obligation in sorted(rows.obligations.items()):
+        key = obligation.ordering_key
+        if key is None:
+            if obligation.behind:
+                records.find(LAW, f"delivery {pair} stands behind, and keeps no ordering key", at)
+            continue
+        if pair[0] in rows.events and key != rows.events[pair[0]].ordering_key:
+            records.find(LAW, f"delivery {pair} keeps {key!r}, which is not its event's ordering key", at)
+        ahead[pair[1], key] += not obligation.behind
+    for (endpoint_key, key), count in sorted(ahead.items()):
+        if count != 1:
+            records.find(LAW, f"{count} deliveries of {key!r} to endpoint {endpoint_key} do not stand behind", at)
 
 
 def _fault(rows: Rows, pair: Pair) -> str | None:

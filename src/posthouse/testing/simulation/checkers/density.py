@@ -1,9 +1,12 @@
 """I8: numbers have no holes, keys only grow, and one identity stands for one event."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from posthouse.core.ids import EVENT, parse_id
+from posthouse.testing.simulation.checkers.downs import Downs
 from posthouse.testing.simulation.evidence import Evidence
+from posthouse.testing.simulation.rows import AttemptRow
 
 LAW = "I8 density"
 
@@ -16,9 +19,12 @@ def check(evidence: Evidence) -> None:
 
 
 def _check_attempts(evidence: Evidence) -> None:
-    """Attempts are numbered 1..n, and each is in the count of a round unless an operator came between."""
+    """Attempts are numbered 1..n, and each is in the count of a round unless an operator came between.
+
+    A probe that failed is in no count, if the delivery was not due by its own schedule.
+    """
     rows, records = evidence.rows, evidence.records
-    stepped_in = {call.delivery for call in records.delivery_calls}
+    downs = {key: Downs(evidence, key) for key in evidence.attempts_of}
     for pair in sorted({*rows.attempts} - rows.pairs):
         records.find(LAW, f"the {evidence.name_of(pair)} has attempts, and is not owed")
     for pair in sorted(rows.pairs):
@@ -30,7 +36,9 @@ def _check_attempts(evidence: Evidence) -> None:
         obligation = rows.obligations.get(pair)
         discarded = any(row.state == "discarded" for row in rows.history.get(pair, ()))
         counted = sum(row.attempts for row in rows.history.get(pair, ())) + (obligation.attempts if obligation else 0)
-        if counted > len(numbers) or (counted < len(numbers) and not discarded and pair not in stepped_in):
+        probes = 0 if counted >= len(numbers) else _probes(evidence, attempts, downs[pair[1]])
+        excused = discarded or evidence.stepped_in(pair)
+        if counted > len(numbers) or (counted < len(numbers) - probes and not excused):
             records.find(LAW, f"the {name} counts {counted} attempts, and {len(numbers)} are there")
         if obligation is not None and obligation.last_number > len(numbers):
             records.find(LAW, f"the {name} knows attempt {obligation.last_number}, and {len(numbers)} are there")
@@ -38,6 +46,15 @@ def _check_attempts(evidence: Evidence) -> None:
         delivered = sum(row.state == "delivered" for row in rows.history.get(pair, ()))
         if succeeded < delivered:
             records.find(LAW, f"the {name} was delivered {delivered} times by {succeeded} good attempts")
+
+
+def _probes(evidence: Evidence, attempts: Sequence[AttemptRow], downs: Downs) -> int:
+    """How many of these attempts may have been probes that failed, none of them the first."""
+    spans = [evidence.wall_span(attempt.started_at, 1, until=evidence.ended_at) for attempt in attempts]
+    return sum(
+        attempt.outcome != "success" and span is not None and downs.may_be_down(span.high)
+        for attempt, span in zip(attempts[1:], spans[1:], strict=True)
+    )
 
 
 def _check_keys(evidence: Evidence) -> None:

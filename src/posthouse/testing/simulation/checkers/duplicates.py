@@ -1,5 +1,6 @@
 """I6: a delivery that was answered with success is sent again only for a cause."""
 
+from posthouse.core.jobs import REOPENING
 from posthouse.testing.simulation.checkers import causes
 from posthouse.testing.simulation.evidence import Evidence
 from posthouse.testing.simulation.records import Received
@@ -45,7 +46,8 @@ def _operator(evidence: Evidence, pair: Pair, first: Received, again: Received) 
             effect = evidence.effect(call.call)
             if effect.low <= again.at and effect.high >= first.at:
                 return "by an operator"
-    return None
+    reopens = any(job.plan.kind in REOPENING for job in evidence.jobs_on(pair))
+    return "by a job" if reopens and evidence.rows.reopened.get(pair) else None
 
 
 def _end_of_life(evidence: Evidence, first: Received, again: Received) -> str | None:

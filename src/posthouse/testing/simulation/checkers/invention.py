@@ -2,9 +2,9 @@
 
 import base64
 import hmac
-import json
 from datetime import UTC, datetime
 
+from posthouse.testing.simulation.checkers import shapes
 from posthouse.testing.simulation.checkers.loss import accepted_span, is_test
 from posthouse.testing.simulation.evidence import Evidence
 from posthouse.testing.simulation.records import EndpointRecord, Received
@@ -28,8 +28,8 @@ def _check_event(evidence: Evidence, row: EventRow) -> None:
     if publication is None:
         records.find(LAW, f"nobody published event {row.id}, or it had to be refused: {row.data[:80]!r}")
         return
-    fields = (row.tenant, row.type, row.occurred_at)
-    meant = (publication.tenant, publication.type, publication.occurred_ms)
+    fields = (row.tenant, row.type, row.occurred_at, row.ordering_key)
+    meant = (publication.tenant, publication.type, publication.occurred_ms, publication.ordering_key)
     if fields != meant or (publication.id or row.id) != row.id:
         records.find(LAW, f"event {row.id} is {fields}, and was published as {publication.id}, {meant}")
     if not any(call.may_have_worked for call in publication.calls):
@@ -44,22 +44,38 @@ def _check_request(evidence: Evidence, request: Received) -> None:
     if record is None or record.host != request.host or request.headers.get("x-endpoint") != str(request.endpoint):
         records.find(LAW, f"a request for endpoint {request.endpoint} came to host {request.host}", request.at)
         return
-    row = evidence.event_of.get((record.tenant, request.event_id))
-    if row is None:
-        records.find("I2 loss", f"{request.event_id} was delivered, and is not in the store", request.at)
-        return
-    if evidence.key_of.get(request.endpoint) not in row.owed:
-        records.find(LAW, f"{row.id} was sent to endpoint {request.endpoint}, which it is not owed to", request.at)
-    if request.body != _body(row):
-        records.find(LAW, f"{row.id} was sent as {request.body[:200]!r}, not as {_body(row)[:200]!r}", request.at)
+    rows = []
+    for event_id in request.event_ids:
+        row = evidence.event_of.get((record.tenant, event_id))
+        if row is None:
+            records.find("I2 loss", f"{event_id} was delivered, and is not in the store", request.at)
+            return
+        if evidence.key_of.get(request.endpoint) not in row.owed:
+            records.find(LAW, f"{row.id} was sent to endpoint {request.endpoint}, which it is not owed to", request.at)
+        if shapes.withheld(record.rules, row) is not None:
+            message = f"{row.id} was sent to endpoint {request.endpoint}, whose rules cannot be evaluated for it"
+            records.find(LAW, message, request.at)
+            return
+        rows.append(row)
+    _check_body(evidence, record, request, rows)
     _check_signature(evidence, record, request)
 
 
-def _body(row: EventRow) -> bytes:
-    """The envelope, written by another hand than the node's."""
-    when = row.accepted_at if row.occurred_at is None else row.occurred_at
-    stamp = datetime.fromtimestamp(when // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{when % 1_000:03d}Z"
-    return b'{"type":%s,"timestamp":"%s","data":%s}' % (json.dumps(row.type).encode(), stamp.encode(), row.data)
+def _check_body(evidence: Evidence, record: EndpointRecord, request: Received, rows: list[EventRow]) -> None:
+    """It is what the rules of the endpoint make of the events."""
+    rules, batch = record.rules, record.rules.batch
+    if batch is None:
+        (row,) = rows
+        body = shapes.body(rules, row)
+        if request.body != body:
+            evidence.records.find(
+                LAW, f"{row.id} was sent as {request.body[:200]!r}, not as {body[:200]!r}", request.at
+            )
+        return
+    now = datetime.fromtimestamp(request.stamp, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+    if len(rows) > batch.max_events or not shapes.is_batch(rules, rows, request, now):
+        message = f"a batch of {[row.id for row in rows]} was sent as {request.event_id}: {request.body[:200]!r}"
+        evidence.records.find(LAW, message, request.at)
 
 
 def _check_signature(evidence: Evidence, record: EndpointRecord, request: Received) -> None:

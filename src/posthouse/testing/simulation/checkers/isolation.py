@@ -3,9 +3,13 @@
 from bisect import bisect_left, bisect_right
 
 from posthouse.core.model import EndpointState
+from posthouse.core.rules import Order
+from posthouse.engine.turns import SLOW_PART
+from posthouse.engine.windows import UNPROVEN_MAX
+from posthouse.testing.simulation.checkers import shapes
 from posthouse.testing.simulation.checkers.loss import accepted_span
 from posthouse.testing.simulation.evidence import FOREVER, Evidence
-from posthouse.testing.simulation.records import Change
+from posthouse.testing.simulation.records import Change, EndpointRecord
 
 LAW = "I7 isolation"
 
@@ -20,10 +24,25 @@ def check(evidence: Evidence) -> None:
     plan = evidence.plan
     if plan.in_flight_max < plan.in_flight_per_endpoint * len(plan.endpoints):
         return  # the node may have no capacity left for those who are well
+    if plan.in_flight_max // SLOW_PART < UNPROVEN_MAX * len(plan.endpoints):
+        return  # those who have not answered yet may have none left
     for record in evidence.records.endpoints:
         held = any(call.change is Change.DELETE or call.value is EndpointState.PAUSED for call in record.calls)
-        if not plan.hosts[record.host].faulty and not held and record.key is not None:
+        if not plan.hosts[record.host].faulty and not held and record.key is not None and _is_free(evidence, record):
             _check_endpoint(evidence, record.host, record.key)
+
+
+def _is_free(evidence: Evidence, record: EndpointRecord) -> bool:
+    """Whether nobody made a rule for it that makes events wait, and no job works on what it is owed."""
+    rules = record.rules
+    changed = any(call.change in {Change.ORDER, Change.RATE} for call in record.calls)
+    tenants = {call.tenant for call in evidence.records.tenant_calls}
+    jobs = any(
+        job.may_work and job.plan.endpoint in {None, record.number} and job.plan.tenant in {None, record.tenant}
+        for job in evidence.records.jobs
+    )
+    waits = rules.rate or rules.in_flight_max or rules.batch or rules.order is not Order.NONE
+    return not (waits or changed or jobs or record.tenant in tenants)
 
 
 def _check_endpoint(evidence: Evidence, host: int, key: int) -> None:
@@ -33,6 +52,9 @@ def _check_endpoint(evidence: Evidence, host: int, key: int) -> None:
         if publication is None or key not in row.owed:
             continue
         if row.occurred_at is not None and row.accepted_at - row.occurred_at > _STALE_MS:
+            continue
+        record = evidence.endpoint[evidence.number_of[key]]
+        if shapes.withheld(record.rules, row) is not None:
             continue
         span = accepted_span(evidence, row, publication)
         if span is not None:

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 from posthouse.core.routing import Router
+from posthouse.testing.simulation.checkers import shapes
 from posthouse.testing.simulation.evidence import TEST_TYPE, Evidence, Span
 from posthouse.testing.simulation.records import Change, EndpointRecord, Outcome, Publication, Received
 from posthouse.testing.simulation.rows import EventRow, Pair
@@ -58,6 +59,8 @@ def _check_debts(evidence: Evidence, row: EventRow, publication: Publication) ->
         if record.tenant != row.tenant:
             continue
         takes = _takes(evidence, record, row.type, span)
+        if shapes.wants(record.rules, row) is False:
+            takes = {False}
         key = evidence.key_of.get(record.number)
         owed = key in row.owed
         if not owed and takes == {True}:

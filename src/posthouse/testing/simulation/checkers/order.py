@@ -27,22 +27,25 @@ def check(evidence: Evidence) -> None:
 
 def _check_overlap(evidence: Evidence, pair: Pair, first: Received, second: Received) -> None:
     """The second request came while the first was surely still on its way, in the same life."""
-    if first.life != second.life:
-        return
+    if first.life == second.life and overlap(evidence, first, second):
+        message = (
+            f"the {evidence.name_of(pair)} was sent again while a request that came at {first.at:.3f} was on its way"
+        )
+        evidence.records.find(LAW, message, second.at)
+
+
+def overlap(evidence: Evidence, first: Received, second: Received) -> bool:
+    """Whether one node sent the second request while the first was surely still on its way."""
     limit = evidence.endpoint[first.endpoint].timeout_ms / 1_000
     begun = evidence.signed(first).low
     end = min(at for at in (first.answered_at, first.ended_at, begun + limit) if at is not None)
     if second.at >= end - _CLOSE or evidence.signed(second).high < begun:
-        return
-    if evidence.is_troubled(first.at - limit, second.at, "wire", host=first.host) or _lost_slot(
-        evidence, first, second
-    ):
-        return
-    message = f"the {evidence.name_of(pair)} was sent again while a request that came at {first.at:.3f} was on its way"
-    evidence.records.find(LAW, message, second.at)
+        return False
+    troubled = evidence.is_troubled(first.at - limit, second.at, "wire", host=first.host)
+    return not troubled and not lost_slot(evidence, first, second)
 
 
-def _lost_slot(evidence: Evidence, first: Received, second: Received) -> bool:
+def lost_slot(evidence: Evidence, first: Received, second: Received) -> bool:
     """Whether a rival held slots of this life in between: a new reign of the node knows nothing of old requests."""
     return any(
         reign.life == first.life and reign.at <= second.at and evidence.noticed_by(reign) >= evidence.signed(first).low

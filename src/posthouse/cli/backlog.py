@@ -1,0 +1,120 @@
+"""``posthouse backlog``: what waits, and moving it out of the way, back, or ahead. Each move is a bulk job."""
+
+from typing import Annotated, Final
+
+import typer
+
+from posthouse.cli.exits import Exit
+from posthouse.cli.job_view import make_job
+from posthouse.cli.jobs import DryRun, Endpoint, OlderThan, Rate, Wait
+from posthouse.cli.listing import LIMIT_DEFAULT, Cursor, Limit, Tenant, print_list
+from posthouse.cli.session import Session, node_command
+from posthouse.core.limits import FRESH_SECONDS_DEFAULT
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Count deliveries that wait; park, drain or promote them. Nothing is dropped.",
+)
+
+BACKLOG_AGE: Final = f"{FRESH_SECONDS_DEFAULT // 60}m"  #: what is older is backlog, unless a rule says otherwise
+
+
+@app.command()
+@node_command
+def show(
+    session: Session,
+    *,
+    tenant: Tenant = None,
+    endpoint: Annotated[str | None, typer.Option(help="Only what is owed to this endpoint.")] = None,
+    limit: Limit = LIMIT_DEFAULT,
+    cursor: Cursor = None,
+) -> Exit:
+    """Count what waits, by endpoint and lane. Endpoints for which nothing waits are left out."""
+    lanes = ("live", "retry", "backlog", "parked", "behind")
+    return print_list(
+        session,
+        "/v1/backlog",
+        {"tenant": tenant, "endpoint": endpoint},
+        limit=limit,
+        cursor=cursor,
+        columns=("endpoint", "tenant", "state", *(f"#{lane}" for lane in lanes)),
+        row=lambda found: (found["endpoint"], found["tenant"], found["state"], *(found[lane] for lane in lanes)),
+    )
+
+
+@app.command()
+@node_command
+def park(
+    session: Session,
+    *,
+    tenant: Tenant = None,
+    endpoint: Endpoint = None,
+    older_than: OlderThan = BACKLOG_AGE,
+    dry_run: DryRun = False,
+    rate: Rate = None,
+    wait: Wait = True,
+) -> Exit:
+    """Put waiting deliveries aside, so that fresh ones have the way to themselves. 'drain' brings them back."""
+    return _move(session, "park", tenant, endpoint, older_than, dry_run=dry_run, rate=rate, wait=wait)
+
+
+@app.command()
+@node_command
+def drain(
+    session: Session,
+    *,
+    tenant: Tenant = None,
+    endpoint: Endpoint = None,
+    older_than: OlderThan = None,
+    dry_run: DryRun = False,
+    rate: Rate = None,
+    wait: Wait = True,
+) -> Exit:
+    """Let parked deliveries go on: all of them, or those that the options name. They keep their due times."""
+    nothing = tenant is endpoint is older_than is None
+    return _move(
+        session, "drain", tenant, endpoint, older_than, dry_run=dry_run, rate=rate, wait=wait, everything=nothing
+    )
+
+
+@app.command()
+@node_command
+def promote(
+    session: Session,
+    *,
+    tenant: Tenant = None,
+    endpoint: Endpoint = None,
+    older_than: OlderThan = None,
+    everything: Annotated[bool, typer.Option("--all", help="Without any condition: every waiting delivery.")] = False,
+    dry_run: DryRun = False,
+    rate: Rate = None,
+    wait: Wait = True,
+) -> Exit:
+    """Send waiting deliveries now, as if they were fresh; parked ones and those that wait for a retry too."""
+    return _move(
+        session, "promote", tenant, endpoint, older_than, dry_run=dry_run, rate=rate, wait=wait, everything=everything
+    )
+
+
+def _move(
+    session: Session,
+    kind: str,
+    tenant: str | None,
+    endpoint: str | None,
+    older_than: str | None,
+    *,
+    dry_run: bool,
+    rate: str | None,
+    wait: bool,
+    everything: bool = False,
+) -> Exit:
+    conditions = {"tenant": tenant, "endpoint": endpoint, "older_than": older_than}
+    body = {
+        "kind": kind,
+        "filter": {name: value for name, value in conditions.items() if value},
+        "dry_run": dry_run,
+        "rate": rate,
+        "all": everything,
+    }
+    return make_job(session, body, wait=wait)

@@ -1,0 +1,1 @@
+"""Expressions (CEL) over events: filters and transformations, bounded in steps before they run."""

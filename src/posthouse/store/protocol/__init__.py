@@ -1,0 +1,87 @@
+"""The seam between the gateway and whatever keeps its promise.
+
+A store is seven small facets. Every method that writes is one transaction, and it returns only after that transaction
+is durable (``fsync`` included). The SQL of an engine guards (epoch, round, attempts); the rules live in
+:mod:`posthouse.core`. ``now`` is always an argument: a store never asks a clock.
+
+Errors: :class:`~posthouse.core.errors.StoreUnavailable` when durability cannot be had. After a
+failed COMMIT or fsync the store is *broken*: every later write raises it too, ``failed`` is set,
+and the process must restart and recover from disk, because the outcome is unknown.
+"""
+
+import asyncio
+from typing import Protocol
+
+from posthouse.store.protocol.admin import AdminFacet, StoreStats
+from posthouse.store.protocol.catalogue import CatalogueFacet, CatalogueSnapshot, Remembered
+from posthouse.store.protocol.intake import (
+    Accepted,
+    AcceptRequest,
+    AcceptResult,
+    IdentityReused,
+    Intake,
+    NewEvent,
+    StaleCatalogue,
+)
+from posthouse.store.protocol.jobs import JobsFacet, JobStep
+from posthouse.store.protocol.ledger import (
+    Books,
+    DeliveryQuery,
+    DeliveryRecord,
+    EventQuery,
+    EventRecord,
+    LedgerFacet,
+    Waiting,
+)
+from posthouse.store.protocol.ownership import Ownership
+from posthouse.store.protocol.work import Backlog, Refill, Settled, Settlement, Work, WorkFacet
+
+__all__ = [
+    "AcceptRequest",
+    "AcceptResult",
+    "Accepted",
+    "AdminFacet",
+    "Backlog",
+    "Books",
+    "CatalogueFacet",
+    "CatalogueSnapshot",
+    "DeliveryQuery",
+    "DeliveryRecord",
+    "EventQuery",
+    "EventRecord",
+    "IdentityReused",
+    "Intake",
+    "JobStep",
+    "JobsFacet",
+    "LedgerFacet",
+    "NewEvent",
+    "Ownership",
+    "Refill",
+    "Remembered",
+    "Settled",
+    "Settlement",
+    "StaleCatalogue",
+    "Store",
+    "StoreStats",
+    "Waiting",
+    "Work",
+    "WorkFacet",
+]
+
+
+class Store(Protocol):
+    """A store: seven facets, one life."""
+
+    intake: Intake
+    work: WorkFacet
+    catalogue: CatalogueFacet
+    ledger: LedgerFacet
+    ownership: Ownership
+    jobs: JobsFacet
+    admin: AdminFacet
+    #: Set when the store broke: its result is the reason. Who owns the process must end it.
+    failed: asyncio.Future[str]
+
+    async def close(self) -> None:
+        """Finish what was submitted, then close. Idempotent."""
+        ...
