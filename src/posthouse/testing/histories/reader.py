@@ -161,7 +161,9 @@ class Reader:
         """
         health = endpoint.health
         shown = self.read(f"/v1/endpoints/{endpoint.id}", endpoint.environment)["health"]
-        assert not is_certain or shown["state"] == health.shown, f"{shown} at the start, and it was {health}"
+        has_recovered = (health.state, shown["state"]) == ("recovering", "ok")  # unseen, before the life ended
+        is_possible = not is_certain or has_recovered or shown["state"] == health.shown
+        assert is_possible, f"{shown} at the start, and it was {health}"
         health.adopt(shown["state"], read_time(shown["failing_since"]), self.model.tickets + 1)
 
     def look_after(self, endpoint: Endpoint, *, may_be_disabled: bool) -> None:

@@ -26,6 +26,14 @@ Act = Callable[[], Answer | None]
 Effect = Callable[[Model], Told | None]
 
 
+class _WithoutJitter(SeededEntropy):
+    """Retries come exactly when their schedule says, so that it is known which request came before its time."""
+
+    def random(self) -> float:
+        """Always 0."""
+        return 0.0
+
+
 class Run(Reader):
     """A node, the world around it and the model of it.
 
@@ -39,7 +47,7 @@ class Run(Reader):
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lives = 0
-        self._entropy = SeededEntropy()
+        self._entropy = _WithoutJitter()
         self.ends: set[str] = set()
         self.seen: set[str] = set()
         self.clock = ManualClock()
