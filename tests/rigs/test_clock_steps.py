@@ -36,8 +36,11 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
 
+FAILING = 3
+
+
 class Flaky:
-    """Fails at the first attempt of each event, and takes the second."""
+    """Fails at the first attempt of every third event, and takes the second; too seldom to be taken for down."""
 
     def __init__(self) -> None:
         self.times: dict[str, list[float]] = {}
@@ -47,7 +50,8 @@ class Flaky:
         assert name is not None
         times = self.times.setdefault(name, [])
         times.append(request.at)
-        return Answer(503 if len(times) == 1 else 200)
+        fails = int(name.rpartition("-")[2]) % FAILING == 0
+        return Answer(503 if fails and len(times) == 1 else 200)
 
 
 class Stored(NamedTuple):
@@ -90,10 +94,10 @@ def stored(node: RigNode) -> dict[str, Stored]:
 
 
 def check_retries(times: dict[str, list[float]], stepped_at: float, by_ms: int) -> None:
-    """Each event was attempted twice, and when the law says."""
+    """Each event that failed once was attempted twice, and when the law says."""
     longest = DELAY_SECONDS * JITTER + SLACK_SECONDS
     before, after = 0, 0
-    for first, second in times.values():
+    for first, second in (both for both in times.values() if len(both) > 1):
         waited = second - first
         if first > stepped_at + 0.1:
             after += 1
@@ -102,8 +106,8 @@ def check_retries(times: dict[str, list[float]], stepped_at: float, by_ms: int) 
             before += 1
             assert second <= stepped_at + LOOK_SECONDS + longest
             assert waited >= DELAY_SECONDS or by_ms > 0
-    assert before > LOAD_SECONDS * RATE / 2
-    assert after > LOAD_SECONDS * RATE / 2
+    assert before > LOAD_SECONDS * RATE / FAILING / 2
+    assert after > LOAD_SECONDS * RATE / FAILING / 2
 
 
 @pytest.mark.parametrize("by_ms", [HOUR_MS, -HOUR_MS, DAY_MS, -DAY_MS], ids=["+1h", "-1h", "+1d", "-1d"])
@@ -126,7 +130,7 @@ async def test_a_step_of_the_wall_clock_under_load(tmp_path: Path, by_ms: int) -
             await publishing
             events = len(publisher.sent)
             async with asyncio.timeout(SETTLE_SECONDS_MAX):
-                await failing.received(2 * events)
+                await failing.received(events)
                 while (await asyncio.to_thread(node.books)).open:
                     await pass_time(0.05)
             books = await asyncio.to_thread(node.books)
