@@ -65,7 +65,6 @@ class Engine:
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self._disable = disable
         self._reach = reach
         self._backlog_holders: dict[int, JobFilter] = {}
         self.board = Board(
@@ -361,10 +360,7 @@ class Engine:
         endpoint = desk.endpoint
         log(Log.ENDPOINT_UNUSABLE, endpoint=make_id(ENDPOINT, endpoint.key), detail=desk.unusable)
         if self._dispatcher.is_running:
-            self._dispatcher.spawn(self._disable_invalid(endpoint))
-
-    async def _disable_invalid(self, endpoint: Endpoint) -> None:
-        await self._disable(endpoint, REASON_INVALID)
+            self._warden.disable(endpoint, REASON_INVALID)
 
 
 def _is_in(desk: Desk, scope: JobFilter) -> bool:

@@ -132,9 +132,13 @@ class Warden:
             if gate.breaker is not None:
                 self._board.turns.wait(desk, gate.breaker.probe_at)
         if outcome.disable and not desk.is_held:
-            self._dispatcher.spawn(self._disable_by_rule(desk.endpoint, REASON_GONE))
+            self.disable(desk.endpoint, REASON_GONE)
 
-    async def _disable_by_rule(self, endpoint: Endpoint, reason: str) -> None:
+    def disable(self, endpoint: Endpoint, reason: str) -> None:
+        """Let a rule hold an endpoint; a stop waits for it."""
+        self._dispatcher.spawn(self._hold(endpoint, reason))
+
+    async def _hold(self, endpoint: Endpoint, reason: str) -> None:
         await self._disable(endpoint, reason)
 
     def _answers(self, desk: Desk) -> None:
@@ -260,7 +264,7 @@ class Warden:
                 continue
             days = desk.endpoint.rules.disable_after_days
             if is_overdue(breaker.failing_since, days, now_ms):
-                self._dispatcher.spawn(self._disable_by_rule(desk.endpoint, REASON_FAILING))
+                self.disable(desk.endpoint, REASON_FAILING)
             elif (due := warnings_due(breaker.failing_since, days, now_ms)) > gate.warned:
                 gate.warned = due
                 self._warn(desk, disables_at(breaker.failing_since, days))
