@@ -5,6 +5,7 @@ frozen: what changes is replaced with ``msgspec.structs.replace``.
 """
 
 from enum import IntEnum, StrEnum
+from typing import Final
 
 import msgspec
 
@@ -35,6 +36,10 @@ class Lane(IntEnum):
     RETRY = 1  #: later attempts
     BACKLOG = 2  #: old events, and what an operator or a job re-opened
     PARKED = 3  #: put aside by an operator: held until it is drained or promoted
+
+
+#: The lanes that are sent from; nothing leaves from the parked one.
+SENT_LANES: Final = (Lane.LIVE, Lane.RETRY, Lane.BACKLOG)
 
 
 class EndpointState(StrEnum):

@@ -11,7 +11,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
-from posthouse.core.model import Lane
+from posthouse.core.model import SENT_LANES, Lane
 
 #: The lanes other than live keep one turn in so many (20 %) while they have work that can go.
 OTHERS_PART: Final = 5
@@ -109,7 +109,7 @@ class Lanes(Generic[Group, Member]):
 
     def __init__(self, weight: Callable[[Group], int]) -> None:
         self.rotations: Mapping[Lane, Rotation[Group, Member]] = MappingProxyType(
-            {lane: Rotation(weight) for lane in (Lane.LIVE, Lane.RETRY, Lane.BACKLOG)}
+            {lane: Rotation(weight) for lane in SENT_LANES}
         )
         self._turn = 0
         self._retry_first = True

@@ -12,7 +12,7 @@ from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.core.ids import ENDPOINT, make_id
 from posthouse.core.jobs import JobFilter
 from posthouse.core.limits import IN_FLIGHT_PER_ENDPOINT, IN_FLIGHT_PER_NODE, LEASE_MS, UNSETTLED_MAX
-from posthouse.core.model import Endpoint, EndpointState, Lane, Obligation, Tenant, slot_of
+from posthouse.core.model import SENT_LANES, Endpoint, EndpointState, Lane, Obligation, Tenant, slot_of
 from posthouse.core.ports import Clock, Entropy
 from posthouse.core.rules import Order
 from posthouse.core.waiting import Hold
@@ -248,7 +248,7 @@ class Engine:
             return
         if before is not None:
             self._warden.resumed(desk, before)
-        for lane in (Lane.LIVE, Lane.RETRY, Lane.BACKLOG):
+        for lane in SENT_LANES:
             self.due(endpoint.key, lane)
         self._kick()
 

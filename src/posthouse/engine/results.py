@@ -8,7 +8,7 @@ import msgspec
 
 from posthouse.core.delivery import State
 from posthouse.core.errors import StoreUnavailable
-from posthouse.core.model import Lane, Obligation
+from posthouse.core.model import SENT_LANES, Lane, Obligation
 from posthouse.core.ports import Clock
 from posthouse.core.retry import FAULT
 from posthouse.core.rules import Order
@@ -71,7 +71,7 @@ class Results:
             # An operator re-opened or re-timed it while it was on its way; the store knows when it is due.
             desk = self._board.desk(settlements[position].obligation.endpoint_key)
             if desk is not None and desk.slot in self._leases.epochs:
-                self._look_at(desk, (Lane.LIVE, Lane.RETRY, Lane.BACKLOG))
+                self._look_at(desk, SENT_LANES)
         self._count(settlements, settled)
         if overtaken:
             self.supersede(overtaken)

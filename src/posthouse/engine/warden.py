@@ -12,7 +12,7 @@ from posthouse.core.errors import StoreUnavailable
 from posthouse.core.health import disables_at, is_overdue, warnings_due
 from posthouse.core.ids import ENDPOINT, make_id
 from posthouse.core.limits import WINDOW_BYTES_MAX
-from posthouse.core.model import Endpoint, EndpointState, Health, Lane, slot_of
+from posthouse.core.model import SENT_LANES, Endpoint, EndpointState, Health, Lane, slot_of
 from posthouse.core.ports import Clock, Entropy
 from posthouse.core.time_format import rfc3339
 from posthouse.engine.board import Board
@@ -28,7 +28,6 @@ from posthouse.store.protocol import Work, WorkFacet
 from posthouse.telemetry import Log, Metrics, log
 
 _AGAIN_SECONDS: Final = 1.0  # after a store that could not answer, or a node without room
-_SENDING: Final = (Lane.LIVE, Lane.RETRY, Lane.BACKLOG)
 _KEY_MAX: Final = (1 << 63) - 1
 _CANDIDATES: Final = 16  # looked at for a probe; what is in hand is passed over
 
@@ -149,7 +148,7 @@ class Warden:
     def _pull_forward(self, desk: Desk) -> None:
         """Let everything go that waits, also retries that are due later."""
         desk.pull = (self._clock.now_ms(), _KEY_MAX)
-        for lane in _SENDING:
+        for lane in SENT_LANES:
             self._refills.look(desk.window(lane))
 
     # -- what operators do ----------------------------------------------------------------------
@@ -227,7 +226,7 @@ class Warden:
     async def _candidate(self, desk: Desk) -> Work | None:
         """What to probe with: something due, a new event first; else retries that are due later, each in turn."""
         now_ms = self._clock.now_ms()
-        for lane in _SENDING:
+        for lane in SENT_LANES:
             found = await self._first(desk, lane, now=now_ms, after=None)
             if found is not None:
                 return found

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from posthouse.core.delivery import open_state
 from posthouse.core.errors import IdempotencyConflict
 from posthouse.core.jobs import SELECTS_LANES, UNFINISHED, Job, JobEntry, JobFilter, JobKind, JobMode, JobState
-from posthouse.core.model import Environment, Lane
+from posthouse.core.model import SENT_LANES, Environment, Lane
 from posthouse.store.protocol import JobStep, Remembered
 from posthouse.store.sqlite.candidates import Candidate, Found, Place, find, states_of, superseded
 from posthouse.store.sqlite.discarding import discard
@@ -39,7 +39,6 @@ _STILL_SETTLED: Final = SQL["candidates_still_settled"]
 _UNFINISHED: Final = SQL["jobs_unfinished_newest_first"]
 
 REASON_CANCELLED: Final = "cancelled"
-SENT_LANES: Final = (Lane.LIVE, Lane.RETRY, Lane.BACKLOG)
 _SLICE: Final = 100  # deliveries changed before other work gets its turn
 
 _FILTER: Final = msgspec.json.Decoder(JobFilter)
