@@ -115,7 +115,7 @@ class Load:
         settlements = []
         fenced = []
         for i, (event_key, endpoint_key) in enumerate(deliveries):
-            lane, due_at, attempts, round_, last_number, opened_at = rows["obligations"][event_key, endpoint_key]
+            lane, due_at, attempts, round_, last_number, opened_at, *_ = rows["obligations"][event_key, endpoint_key]
             obligation = Obligation(
                 event_key, endpoint_key, Lane(lane), due_at, opened_at, attempts, round_, last_number
             )

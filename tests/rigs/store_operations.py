@@ -1,7 +1,7 @@
 """What the rigs do to a store: operations that know what must be answered, and which rows must be left."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from store_rows import Rows
 
@@ -12,6 +12,8 @@ from posthouse.store.protocol import Accepted, AcceptRequest, NewEvent, Remember
 from posthouse.store.sqlite.rows import PERIOD_BITS
 
 Delivery = tuple[int, int]  # event key, endpoint key
+
+UNORDERED: Final = (None, 0)  #: ordering key and behind, of a delivery whose endpoint keeps no order
 
 
 class Operation(Protocol):
@@ -66,7 +68,7 @@ def _write_event(rows: Rows, new: NewEvent) -> None:
     for kind, value in new.identities:
         rows["identities"][e.environment, kind, value, e.tenant] = (new.fingerprint, e.key)
     for endpoint_key in new.owed:
-        rows["obligations"][e.key, endpoint_key] = (new.lane, e.accepted_at, 0, 1, 0, e.accepted_at)
+        rows["obligations"][e.key, endpoint_key] = (new.lane, e.accepted_at, 0, 1, 0, e.accepted_at, *UNORDERED)
     period = e.key >> PERIOD_BITS
     rows["environment_periods"][e.environment, period] = ()
     rows["tenant_periods"][e.environment, e.tenant, period] = ()
@@ -95,7 +97,7 @@ class Settle:
                 a.response_body,
             )
             if s.state is State.RETRYING:
-                row = (s.lane, s.due_at, o.attempts + 1, o.round, a.number, o.opened_at)
+                row = (s.lane, s.due_at, o.attempts + 1, o.round, a.number, o.opened_at, *UNORDERED)
                 rows["obligations"][o.event_key, o.endpoint_key] = row
             else:
                 _close(rows, (o.event_key, o.endpoint_key), s.state, s.reason, at=s.settled_at)
@@ -103,7 +105,7 @@ class Settle:
 
 def _close(rows: Rows, delivery: Delivery, state: State, reason: str | None, *, at: int) -> None:
     """Move an open delivery to history; discarding is no attempt."""
-    lane, _due_at, attempts, round_, _last_number, opened_at = rows["obligations"].pop(delivery)
+    lane, _due_at, attempts, round_, _last_number, opened_at, *_ = rows["obligations"].pop(delivery)
     attempts += state is not State.DISCARDED
     rows["history"][*delivery, round_] = (state, reason, lane, attempts, opened_at, at)
     rows["endpoint_periods"][delivery[1], delivery[0] >> PERIOD_BITS] = ()
@@ -128,7 +130,7 @@ class Retry:
         state, reason, *_ = rows["history"][*self.delivery, round_]
         number = max((key[2] for key in rows["attempts"] if key[:2] == self.delivery), default=0)
         rows["reopened"][*self.delivery, round_] = (state, reason, self.now)
-        rows["obligations"][self.delivery] = (Lane.BACKLOG, self.now, 0, round_ + 1, number, self.now)
+        rows["obligations"][self.delivery] = (Lane.BACKLOG, self.now, 0, round_ + 1, number, self.now, *UNORDERED)
 
 
 @dataclass(frozen=True)

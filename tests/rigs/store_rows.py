@@ -14,7 +14,10 @@ TABLES: Final = {
     "environment_periods": ("environment, period", ""),
     "tenant_periods": ("environment, tenant, period", ""),
     "endpoint_periods": ("endpoint_key, period", ""),
-    "obligations": ("event_key, endpoint_key", "lane, due_at, attempts, round, last_number, opened_at"),
+    "obligations": (
+        "event_key, endpoint_key",
+        "lane, due_at, attempts, round, last_number, opened_at, ordering_key, behind",
+    ),
     "history": ("event_key, endpoint_key, round", "state, reason, lane, attempts, opened_at, settled_at"),
     "reopened": ("event_key, endpoint_key, round", "previous_state, previous_reason, at"),
     "attempts": ("event_key, endpoint_key, number", "started_at, outcome, status, response_body"),
@@ -24,7 +27,10 @@ TABLES: Final = {
     "api_keys": ("key", "hash, name"),
     "remembered": ("environment, key", "fingerprint, ref"),
     "health": ("endpoint_key", "failing_since, opened_at, probes, warned, usual_rate"),
-    "jobs": ("key", "environment, kind, state, total, counted, done, skipped, cursor_event, cursor_endpoint, trail"),
+    "jobs": (
+        "key",
+        "kind, state, total, counted, counted_event, counted_endpoint, done, skipped, cursor_event, cursor_endpoint",
+    ),
     "slots": ("slot", "owner, epoch, lease_until"),
     "probe": ("one", "at"),
 }

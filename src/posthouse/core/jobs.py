@@ -154,13 +154,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool = False  #: counts what it would do, exactly, and does nothing
     rate: str | None = None  #: deliveries that it changes, as core.rate writes it; None: as fast as others allow
     state: JobState = JobState.RUNNING
-    total: int | None = None  #: that the filter selects, counted when the job began; None: still counting
+    total: int | None = None  #: that the filter selects; None: still counting
     counted: int = 0  #: so far, while it counts
+    counted_to: tuple[int, int] = (0, 0)  #: (event key, endpoint key) of the latest one that was counted
     done: int = 0  #: changed (or, in a dry run, to be changed)
     skipped: int = 0  #: selected, and not changed: it did not apply to them (any more)
-    cursor: tuple[int, int] = (0, 0)  #: (event key, endpoint key) of the latest one that was counted or worked on
+    cursor: tuple[int, int] = (0, 0)  #: (event key, endpoint key) of the latest one that was worked on
     created_at: int
-    started_at: int | None = None  #: when it had counted and began to work
+    started_at: int | None = None  #: when it began to work
     finished_at: int | None = None
     error: str | None = None
     trail: tuple[JobEntry, ...] = ()

@@ -57,7 +57,11 @@ class _Run:
 
     def ready_at(self) -> float:
         """When its next step may begin, monotonic seconds."""
-        return self._bucket.ready_at() if self._bucket is not None and self.job.total is not None else 0.0
+        return 0.0 if self.job.total is None else self.may_change_at()
+
+    def may_change_at(self) -> float:
+        """When its rate lets it change something, monotonic seconds."""
+        return 0.0 if self._bucket is None else self._bucket.ready_at()
 
     def limit(self) -> int:
         """How many deliveries the next step may change."""
@@ -65,16 +69,20 @@ class _Run:
             return JOB_STEP_DELIVERIES_MAX
         return min(max(int(self._bucket.per_second * STEP_SECONDS_OF_RATE), 1), JOB_STEP_DELIVERIES_MAX)
 
-    def note(self, step: JobStep, now: float) -> int:
+    def note_counted(self, step: JobStep, now: float) -> None:
+        """Take in what a step counted."""
+        self.job = job = step.job
+        if job.total is None:
+            self.pace.note(now, job.counted)
+        else:
+            self.pace = Pace()
+
+    def note_worked(self, step: JobStep, now: float) -> int:
         """Take in what a step did; how many deliveries it changed."""
         before, job = self.job, step.job
         self.job = job
-        if before.total is None:
-            self.pace.note(now, job.counted)
-            if job.total is not None:
-                self.pace = Pace()
-            return 0
-        self.pace.note(now, job.done + job.skipped)
+        if job.total is not None:
+            self.pace.note(now, job.done + job.skipped)
         changed = 0 if job.dry_run else job.done - before.done
         if self._bucket is not None and changed:
             self._bucket.take(now, changed)
@@ -215,24 +223,29 @@ class JobRunner:
         await asyncio.sleep(max(loop.time() - started, PAUSE_SECONDS_MIN))
 
     async def _step(self, run: _Run) -> None:
+        """Count more, and work on what is counted: what a job is for begins at once, however much it selects."""
         key, now = run.job.key, self._clock.now_ms()
         if run.job.total is None:
             step = await self._jobs.count(key, limit=JOB_COUNT_DELIVERIES_MAX)
-        else:
-            if run.job.started_at is None:
-                await self._begin(run, now)
-            step = await self._jobs.work(key, limit=run.limit(), now=now)
-        if step is None:
-            self._told.add(key)  # somebody decided otherwise meanwhile
+            if step is None:
+                self._told.add(key)  # somebody decided otherwise meanwhile
+                return
+            run.note_counted(step, self._clock.monotonic())
+        if run.may_change_at() > self._clock.monotonic():
             return
-        worked = run.job.total is not None
-        changed = run.note(step, self._clock.monotonic())
+        if run.job.started_at is None:
+            await self._begin(run, now)
+        step = await self._jobs.work(key, limit=run.limit(), now=now)
+        if step is None:
+            self._told.add(key)
+            return
+        changed = run.note_worked(step, self._clock.monotonic())
         self._metrics.job_deliveries[run.job.kind] += changed
         for event_key, endpoint_key in step.withdrawn:
             self._hints.withdrawn(event_key, endpoint_key)
         for endpoint_key, lane in step.due:
             self._hints.due(endpoint_key, lane)
-        if step.exhausted and worked:
+        if step.exhausted:
             run.verdict = (JobSignal.COMPLETE, None)
 
     async def _begin(self, run: _Run, now: int) -> None:

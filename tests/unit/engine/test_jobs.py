@@ -174,6 +174,37 @@ async def test_jobs_go_on_in_the_next_life_with_exact_counts(bench: Bench, monke
     assert (await bench.scene.total())["owed"] == 20
 
 
+async def test_a_job_works_while_it_counts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step counts some more, and changes what is behind that: nothing has to be counted to the end first."""
+    monkeypatch.setattr(engine_jobs, "JOB_COUNT_DELIVERIES_MAX", 2)
+    for _ in range(9):
+        await bench.scene.owe(7)
+    job = await begin(bench.scene, JobKind.CANCEL)
+    store, work = bench.scene.store.jobs, bench.scene.store.jobs.work
+    steps: list[tuple[int | None, int, int]] = []
+
+    async def noted(key: int, *, limit: int, now: int) -> JobStep | None:
+        step = await work(key, limit=limit, now=now)
+        assert step is not None
+        steps.append((step.job.total, step.job.counted, step.job.done))
+        return step
+
+    store.work = noted  # type: ignore[method-assign]  # this store is the test's own
+    bench.runner.start()
+    assert (await bench.ended(job)).started_at == bench.clock.now_ms()
+    assert steps == [(None, 2, 1), (None, 4, 3), (None, 6, 5), (None, 8, 7), (9, 9, 9)]
+
+
+async def test_a_job_that_waits_for_its_rate_counts_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_jobs, "JOB_COUNT_DELIVERIES_MAX", 2)
+    for _ in range(9):
+        await bench.scene.owe(7)
+    job = await begin(bench.scene, JobKind.CANCEL, rate="1/h")
+    bench.runner.start()
+    found = await bench.quiet(job)
+    assert (found.total, found.counted, found.done) == (9, 9, 1)
+
+
 async def test_a_rate_limits_what_is_changed(bench: Bench) -> None:
     """A quarter of a second's worth in one step; then it waits as long."""
     for _ in range(30):

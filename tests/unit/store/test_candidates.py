@@ -11,7 +11,7 @@ from posthouse.core import ids
 from posthouse.core.delivery import State
 from posthouse.core.jobs import Job, JobFilter, JobKind, JobMode
 from posthouse.core.model import Environment
-from posthouse.store.sqlite.candidates import END, PART_ROWS, STEP_ROWS, find, superseded
+from posthouse.store.sqlite.candidates import END, PART_ROWS, STEP_ROWS, Place, find, superseded
 from posthouse.store.sqlite.statements import SQL
 
 FIRST = ids.first_key_at(1_800_000_000_000)
@@ -51,7 +51,7 @@ def database() -> apsw.Connection:
     return connection
 
 
-def steps_of(database: apsw.Connection, job: Job, limit: int) -> int:
+def steps_of(database: apsw.Connection, job: Job, limit: int, after: Place = (0, 0)) -> int:
     """Instructions of SQLite's machine, in hundreds, that one look takes."""
     count = 0
 
@@ -62,7 +62,7 @@ def steps_of(database: apsw.Connection, job: Job, limit: int) -> int:
 
     database.set_progress_handler(tick, 100)
     try:
-        assert find(database, job, limit=limit).candidates
+        assert find(database, job, after=after, limit=limit).candidates
     finally:
         database.set_progress_handler(None)
     return count
@@ -96,8 +96,8 @@ def test_a_cursor_is_sought(database: apsw.Connection, name: str) -> None:
     ],
 )
 def test_a_step_costs_the_same_wherever_it_is(database: apsw.Connection, job: Job) -> None:
-    late = replace(job, cursor=(FIRST + (EVENTS - 3_000) * APART, 7))
-    assert steps_of(database, late, 20) <= steps_of(database, job, 20) * 1.2 + 5
+    late = (FIRST + (EVENTS - 3_000) * APART, 7)
+    assert steps_of(database, job, 20, after=late) <= steps_of(database, job, 20) * 1.2 + 5
 
 
 def test_few_among_many_cost_their_index(database: apsw.Connection) -> None:
@@ -107,12 +107,12 @@ def test_few_among_many_cost_their_index(database: apsw.Connection) -> None:
 
 def test_a_look_is_bounded_also_where_it_finds_nothing(database: apsw.Connection) -> None:
     nothing = replace(JOB, filter=replace(JOB.filter, types=("b",)))
-    found = find(database, nothing, limit=10)
+    found = find(database, nothing, after=(0, 0), limit=10)
     assert (found.candidates, found.exhausted) == ([], False)
     assert found.reached == (FIRST + (STEP_ROWS - 1) * APART, 7)
     looks = 1
     while not found.exhausted:
-        found = find(database, replace(nothing, cursor=found.reached), limit=10)
+        found = find(database, nothing, after=found.reached, limit=10)
         looks += 1
     assert found.reached == END
     assert looks == EVENTS // STEP_ROWS + 1
@@ -123,21 +123,22 @@ def test_each_delivery_is_found_once_and_in_order(database: apsw.Connection, lim
     """From several tables at once."""
     newest = FIRST + (1_203 if limit < PART_ROWS else EVENTS) * APART
     job = replace(JOB, kind=JobKind.RETRY, filter=replace(JOB.filter, newest=newest))
-    places: list[tuple[int, int]] = []
-    exhausted = False
-    while not exhausted:
-        found = find(database, job, limit=limit)
+    places: list[Place] = []
+    reached: Place = (0, 0)
+    while reached < END:
+        found = find(database, job, after=reached, limit=limit)
         assert len(found.candidates) <= limit
         places += [(c.event_key, c.endpoint_key) for c in found.candidates]
-        job, exhausted = replace(job, cursor=found.reached), found.exhausted
+        reached = found.reached
+        assert found.exhausted is (reached == END)
     numbers = range(min((newest - FIRST) // APART + 1, EVENTS))
     expected = [(FIRST + n * APART, key) for n in numbers for key in ((7, 8) if n % 100 == 0 else (8,))]
     assert places == expected
 
 
 def test_the_newest_of_a_key_supersedes_all_before_it(database: apsw.Connection) -> None:
-    job = replace(JOB, kind=JobKind.RETRY, mode=JobMode.LATEST, cursor=(FIRST + (EVENTS - 20) * APART, 0))
-    found = find(database, job, limit=100)
+    job = replace(JOB, kind=JobKind.RETRY, mode=JobMode.LATEST)
+    found = find(database, job, after=(FIRST + (EVENTS - 20) * APART, 0), limit=100)
     left = {c.event_key for c in found.candidates} - {key for key, _ in superseded(database, job, found.candidates)}
     assert left == {FIRST + n * APART for n in range(EVENTS - 10, EVENTS)}
     assert superseded(database, replace(job, mode=JobMode.ALL), found.candidates) == frozenset()

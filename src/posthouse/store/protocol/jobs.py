@@ -55,7 +55,8 @@ class JobsFacet(Protocol):
     async def work(self, key: int, *, limit: int, now: int) -> JobStep | None:
         """Look at the next candidates of a running job, change up to ``limit`` deliveries, and move its cursor.
 
-        What changed since it was selected is skipped; at the end so is what was counted and is not selected any more.
-        None: the job is not running, or has not counted.
+        While it counts, only those of events that are counted; it is not exhausted then. What changed since it was
+        selected is skipped; at the end so is what was counted and is not selected any more. What came to be selected
+        since it was counted adds to ``total``. None: the job is not running.
         """
         ...

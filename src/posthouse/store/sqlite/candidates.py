@@ -76,9 +76,12 @@ class _Source:
         return looked, found
 
 
-def find(connection: apsw.Connection, job: Job, *, limit: int) -> Found:
-    """Up to ``limit`` candidates behind the job's cursor, in one snapshot. May find none without being at the end."""
-    sources = _sources(job)
+def find(connection: apsw.Connection, job: Job, *, after: Place, limit: int, newest: int | None = None) -> Found:
+    """Up to ``limit`` candidates behind ``after``, in one snapshot. May find none without being at the end.
+
+    ``newest``: of events with keys up to it; None: of all that the job selects.
+    """
+    sources = _sources(job, after, job.filter.newest if newest is None else min(newest, job.filter.newest))
     types = Router({0: job.filter.types}) if job.filter.types else None
     found: list[Candidate] = []
     looked = 0
@@ -119,10 +122,10 @@ def states_of(job: Job) -> frozenset[State]:
     return allowed & frozenset(job.filter.states) if job.filter.states else allowed
 
 
-def _sources(job: Job) -> list[_Source]:
+def _sources(job: Job, after: Place, newest: int) -> list[_Source]:
     """Where the candidates stand."""
     wanted, states = job.filter, states_of(job)
-    start, newest = _range(job.cursor, wanted)
+    start, newest = _range(after, newest, wanted)
     if start[0] > newest:
         return []
     bindings = {"newest": newest, "environment": job.environment, **_conditions(wanted)}
@@ -159,16 +162,16 @@ def _conditions(wanted: JobFilter) -> dict[str, Any]:
     }
 
 
-def _range(cursor: Place, wanted: JobFilter) -> tuple[Place, int]:
+def _range(after: Place, newest: int, wanted: JobFilter) -> tuple[Place, int]:
     """Behind which place, and up to which event, something can be selected."""
-    oldest, newest = 0, wanted.newest
+    oldest = 0
     if wanted.since is not None:
         oldest = ids.first_key_at(wanted.since - CLOCK_STEP_MS_MAX)
     if wanted.until is not None:
         newest = min(newest, ids.first_key_at(wanted.until + CLOCK_STEP_MS_MAX))
     if wanted.event_key is not None:
         oldest, newest = max(oldest, wanted.event_key), min(newest, wanted.event_key)
-    return max(cursor, (oldest, 0)), newest
+    return max(after, (oldest, 0)), newest
 
 
 def _json(texts: Sequence[str] | frozenset[State]) -> str:

@@ -89,17 +89,18 @@ class SqliteJobs:
         job = await self.job(key)
         if job is None or job.state is not JobState.RUNNING or job.total is not None:
             return None
-        found = await self._readers.read(lambda connection: find(connection, job, limit=limit))
+        found = await self._readers.read(lambda connection: find(connection, job, after=job.counted_to, limit=limit))
         return await self._writer.submit(lambda connection: _count(connection, job, found))
 
     async def work(self, key: int, *, limit: int, now: int) -> JobStep | None:
         """Change the next deliveries; see the protocol."""
         job = await self.job(key)
-        if job is None or job.state is not JobState.RUNNING or job.total is None:
+        if job is None or job.state is not JobState.RUNNING:
             return None
+        newest = job.counted_to[0] - 1 if job.total is None else None
 
         def look(connection: apsw.Connection) -> tuple[Found, frozenset[Place]]:
-            found = find(connection, job, limit=limit)
+            found = find(connection, job, after=job.cursor, limit=limit, newest=newest)
             return found, superseded(connection, job, found.candidates)
 
         found, left_out = await self._readers.read(look)
@@ -199,6 +200,7 @@ def _add(connection: apsw.Connection, job: Job, remember: Remembered | None) -> 
         job.state,
         job.total,
         job.counted,
+        *job.counted_to,
         job.done,
         job.skipped,
         *job.cursor,
@@ -227,13 +229,11 @@ def _count(connection: apsw.Connection, seen: Job, found: Found) -> Steps[JobSte
     job = _find(connection, seen.key)
     if job is None or job.state is not JobState.RUNNING or job.total is not None:
         return None
-    if job.cursor != seen.cursor:
+    if job.counted_to != seen.counted_to:
         return JobStep(job)  # somebody else took this step
     counted = job.counted + len(found.candidates)
-    if found.exhausted:
-        job = replace(job, counted=counted, total=counted, cursor=(0, 0))
-    else:
-        job = replace(job, counted=counted, cursor=found.reached)
+    total = max(counted, job.done + job.skipped) if found.exhausted else None
+    job = replace(job, counted=counted, total=total, counted_to=found.reached)
     yield from _move(connection, job)
     return JobStep(job, exhausted=found.exhausted)
 
@@ -242,7 +242,7 @@ def _work(
     connection: apsw.Connection, seen: Job, found: Found, left_out: frozenset[Place], now: int
 ) -> Steps[JobStep | None]:
     job = _find(connection, seen.key)
-    if job is None or job.state is not JobState.RUNNING or job.total is None:
+    if job is None or job.state is not JobState.RUNNING:
         return None
     if job.cursor != seen.cursor:
         return JobStep(job)  # somebody else took this step
@@ -250,15 +250,20 @@ def _work(
     yield from changes.make([c for c in found.candidates if (c.event_key, c.endpoint_key) not in left_out])
     done = job.done + changes.done
     skipped = job.skipped + len(found.candidates) - changes.done
-    if found.exhausted:
-        skipped = max(skipped, job.total - done)  # what was counted, and is no longer as it was selected
-    job = replace(job, done=done, skipped=skipped, cursor=found.reached)
+    reached, exhausted, total = found.reached, found.exhausted and seen.total is not None, job.total
+    if seen.total is None:
+        reached = min(reached, (seen.counted_to[0], 0))  # before the first delivery of that event
+    if total is not None and exhausted:
+        skipped = max(skipped, total - done)  # what was counted, and is no longer as it was selected
+    if total is not None:
+        total = max(total, done + skipped)  # what came to be selected since it was counted
+    job = replace(job, total=total, done=done, skipped=skipped, cursor=max(reached, job.cursor))
     yield from _move(connection, job)
-    return JobStep(job, tuple(sorted(changes.due)), tuple(changes.withdrawn), found.exhausted)
+    return JobStep(job, tuple(sorted(changes.due)), tuple(changes.withdrawn), exhausted)
 
 
 def _move(connection: apsw.Connection, job: Job) -> Steps[None]:
-    connection.execute(_MOVE, (job.key, job.total, job.counted, job.done, job.skipped, *job.cursor))
+    connection.execute(_MOVE, (job.key, job.total, job.counted, *job.counted_to, job.done, job.skipped, *job.cursor))
     yield 1
 
 
@@ -268,8 +273,9 @@ def _find(connection: apsw.Connection, key: int) -> Job | None:
 
 
 def _job(row: tuple[Any, ...]) -> Job:
-    key, environment, kind, wanted, mode, dry_run, rate, state, total, counted, done, skipped, *rest = row
-    cursor_event, cursor_endpoint, created_at, started_at, finished_at, error, trail = rest
+    key, environment, kind, wanted, mode, dry_run, rate, state, total, counted, *rest = row
+    counted_event, counted_endpoint, done, skipped, cursor_event, cursor_endpoint, *rest = rest
+    created_at, started_at, finished_at, error, trail = rest
     return Job(
         key=key,
         environment=ENVIRONMENTS[environment],
@@ -281,6 +287,7 @@ def _job(row: tuple[Any, ...]) -> Job:
         state=JobState(state),
         total=total,
         counted=counted,
+        counted_to=(counted_event, counted_endpoint),
         done=done,
         skipped=skipped,
         cursor=(cursor_event, cursor_endpoint),

@@ -237,7 +237,9 @@ CREATE TABLE jobs (
     started_at INTEGER,
     finished_at INTEGER,
     error TEXT,
-    trail TEXT NOT NULL CHECK (json_valid(trail))
+    trail TEXT NOT NULL CHECK (json_valid(trail)),
+    counted_event INTEGER NOT NULL DEFAULT 0,
+    counted_endpoint INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE INDEX jobs_unfinished ON jobs (key) WHERE state = 'running' OR state = 'paused';

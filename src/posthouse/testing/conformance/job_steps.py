@@ -55,7 +55,7 @@ class TestJobSteps:
         job = await begin(scene, JobKind.CANCEL)
         (step,) = await finish(scene, job)
         paused = replace(job, state=JobState.PAUSED, rate="1/s", trail=(*job.trail, JobEntry(NOW, "ops", "pause")))
-        expected = replace(paused, total=1, counted=1, done=1, cursor=step.job.cursor)
+        expected = replace(step.job, state=JobState.PAUSED, rate="1/s", trail=paused.trail)
         assert await store.change(paused, expected=JobState.PAUSED) is None
         assert await store.change(paused, expected=JobState.RUNNING) == expected
         assert await store.change(paused, expected=JobState.RUNNING) is None
@@ -69,7 +69,6 @@ class TestJobSteps:
         store = scene.store.jobs
         await scene.owe(7)
         job = await begin(scene, JobKind.CANCEL)
-        assert await store.work(job.key, limit=9, now=LATER) is None, "it has not counted"
         for state in (JobState.PAUSED, JobState.CANCELLED, JobState.COMPLETED, JobState.FAILED):
             before = await store.job(job.key)
             assert before is not None
@@ -96,6 +95,42 @@ class TestJobSteps:
             assert said.total == said.done > 0
         for kind in (JobKind.DRAIN, JobKind.REPLAY):
             assert await counts(scene, kind, dry_run=True) == await counts(scene, kind)
+
+    async def test_a_job_works_on_what_it_has_counted_while_it_counts_the_rest(self, stores: Stores) -> None:
+        """What it is for begins at once, however much it selects; and what it worked on is in its counts once."""
+        scene = await stores.open()
+        store = scene.store.jobs
+        for _ in range(9):
+            await scene.owe(7)
+        job = await begin(scene, JobKind.CANCEL)
+
+        async def work() -> tuple[int | None, int, bool]:
+            step = await store.work(job.key, limit=100, now=LATER)
+            assert step is not None
+            return step.job.total, step.job.done, step.exhausted
+
+        assert await work() == (None, 0, False), "it has counted nothing"
+        await store.count(job.key, limit=4)
+        assert await work() == (None, 3, False), "the last event that was counted may have more"
+        assert await work() == (None, 3, False)
+        await store.count(job.key, limit=2)
+        scene = await stores.open()
+        store = scene.store.jobs
+        assert await work() == (None, 5, False)
+        last = (await finish(scene, job, limit=2))[-1].job
+        assert (last.total, last.counted, last.done, last.skipped) == (9, 9, 9, 0)
+        assert await scene.total() == {"owed": 9, "discarded:cancelled": 9}
+
+    async def test_what_comes_to_be_selected_meanwhile_adds_to_the_total(self, stores: Stores) -> None:
+        scene = await stores.open()
+        for _ in range(3):
+            await scene.owe(7)
+        late = await scene.owe(7)
+        job = await begin(scene, JobKind.RETRY, states=(State.EXHAUSTED,))
+        assert (await scene.store.jobs.count(job.key, limit=9)) is not None
+        await scene.settle(late, State.EXHAUSTED)
+        last = (await finish_work(scene, job))[-1].job
+        assert (last.total, last.counted, last.done, last.skipped) == (1, 0, 1, 0)
 
     @pytest.mark.parametrize("kind", [JobKind.RETRY, JobKind.REPLAY, JobKind.CANCEL, JobKind.PARK, JobKind.PROMOTE])
     async def test_a_kill_between_any_two_steps_changes_no_count(self, stores: Stores, kind: JobKind) -> None:

@@ -1,23 +1,23 @@
 -- name: put_job
 -- A new bulk job.
 INSERT INTO jobs (
-    key, environment, kind, filter, mode, dry_run, rate, state, total, counted, done, skipped, cursor_event,
-    cursor_endpoint, created_at, started_at, finished_at, error, trail
+    key, environment, kind, filter, mode, dry_run, rate, state, total, counted, counted_event,
+    counted_endpoint, done, skipped, cursor_event, cursor_endpoint, created_at, started_at, finished_at, error, trail
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: one_job
--- One job; the columns stand in the order of core.jobs.Job, the two of the cursor side by side.
+-- One job; the columns stand in the order of core.jobs.Job, the two of a place side by side.
 SELECT
-    key, environment, kind, filter, mode, dry_run, rate, state, total, counted, done, skipped, cursor_event,
-    cursor_endpoint, created_at, started_at, finished_at, error, trail
+    key, environment, kind, filter, mode, dry_run, rate, state, total, counted, counted_event,
+    counted_endpoint, done, skipped, cursor_event, cursor_endpoint, created_at, started_at, finished_at, error, trail
 FROM jobs WHERE key = ?1;
 
 -- name: jobs_newest_first
 -- Jobs behind a given one, as one_job; NULL: of every environment, or in every state.
 SELECT
-    key, environment, kind, filter, mode, dry_run, rate, state, total, counted, done, skipped, cursor_event,
-    cursor_endpoint, created_at, started_at, finished_at, error, trail
+    key, environment, kind, filter, mode, dry_run, rate, state, total, counted, counted_event,
+    counted_endpoint, done, skipped, cursor_event, cursor_endpoint, created_at, started_at, finished_at, error, trail
 FROM jobs
 WHERE key < :after AND (:environment IS NULL OR environment = :environment) AND (:state IS NULL OR state = :state)
 ORDER BY key DESC LIMIT :limit;
@@ -25,8 +25,8 @@ ORDER BY key DESC LIMIT :limit;
 -- name: jobs_unfinished_newest_first
 -- Jobs that run or are paused, behind a given one, as one_job; NULL: of every environment.
 SELECT
-    key, environment, kind, filter, mode, dry_run, rate, state, total, counted, done, skipped, cursor_event,
-    cursor_endpoint, created_at, started_at, finished_at, error, trail
+    key, environment, kind, filter, mode, dry_run, rate, state, total, counted, counted_event,
+    counted_endpoint, done, skipped, cursor_event, cursor_endpoint, created_at, started_at, finished_at, error, trail
 FROM jobs
 WHERE key < :after AND (state = 'running' OR state = 'paused') AND state = :state
     AND (:environment IS NULL OR environment = :environment)
@@ -38,7 +38,9 @@ UPDATE jobs SET state = ?2, rate = ?3, error = ?4, started_at = ?5, finished_at 
 
 -- name: move_job
 -- How far a job is.
-UPDATE jobs SET total = ?2, counted = ?3, done = ?4, skipped = ?5, cursor_event = ?6, cursor_endpoint = ?7
+UPDATE jobs SET
+    total = ?2, counted = ?3, counted_event = ?4, counted_endpoint = ?5, done = ?6, skipped = ?7, cursor_event = ?8,
+    cursor_endpoint = ?9
 WHERE key = ?1;
 
 -- name: candidates_open
