@@ -15,12 +15,12 @@ DEFAULT_PORTS: Final[Mapping[str, int]] = MappingProxyType({"http": 80, "https":
 
 _PORT_MAX: Final = 65_535
 _HOST_CHARS_MAX: Final = 253
-_OUTSIDE_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 _NOT_VISIBLE: Final = re.compile(r"[\x00-\x20\x7f]")
 _PARTS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([/?].*)?")
 _AUTHORITY: Final = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::(.*))?")
 _PORT: Final = re.compile(r"[1-9][0-9]{0,4}")
-_LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 #: A last label of digits, or 0x and hexadecimal digits: the URL standard then takes the host for an IPv4 address.
 _NUMERIC: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -77,7 +77,7 @@ def _check_characters(url: str) -> None:
         raise _refused("url_missing", "The URL is empty.", "Use an https:// URL.")
     if len(url) > URL_CHARS_MAX:
         raise _refused("url_too_long", f"The URL is longer than {URL_CHARS_MAX} characters.", "Use a shorter URL.")
-    if _OUTSIDE_ASCII.search(url) is not None:
+    if not url.isascii():
         raise _refused(
             "url_not_ascii",
             "The URL holds a character outside ASCII.",
@@ -103,8 +103,7 @@ def _parse_host(text: str) -> tuple[str, bool]:
                 "url_host", "What stands in brackets is not an IPv6 address.", "Check the address."
             ) from error
     name = text.removesuffix(".")
-    labels = name.split(".")
-    if _NUMERIC.fullmatch(labels[-1]) is not None:
+    if _NUMERIC.fullmatch(name.rpartition(".")[2]) is not None:
         if not _is_ipv4(text):
             raise _refused(
                 "url_host",
@@ -112,7 +111,7 @@ def _parse_host(text: str) -> tuple[str, bool]:
                 "Use four decimal numbers, as 192.0.2.1.",
             )
         return text, True
-    if len(name) > _HOST_CHARS_MAX or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(name) > _HOST_CHARS_MAX or _NAME.fullmatch(name) is None:
         raise _refused("url_host", "The host is not a valid name.", "Use letters, digits, hyphens and dots.")
     return name, False
 

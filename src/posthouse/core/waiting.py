@@ -16,6 +16,7 @@ class Hold(StrEnum):
     """What holds a delivery. The codes are API."""
 
     IN_FLIGHT = "in_flight"  #: a request is on its way
+    SETTLING = "settling"  #: a request has ended, and its outcome is not durable yet
     ENDPOINT_PAUSED = "endpoint_paused"
     ENDPOINT_DISABLED = "endpoint_disabled"
     BREAKER_OPEN = "breaker_open"  #: its endpoint is down; probes look whether it is up again
@@ -61,6 +62,8 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     tenant_rules: TenantRules = DEFAULT_TENANT_RULES
 
 
+#: What cannot be held any more.
+_UNDER_WAY: Final = frozenset({Hold.IN_FLIGHT, Hold.SETTLING})
 #: What holds a delivery whether it is due or not: its endpoint is down or comes back, so its own time does not count.
 _BEFORE_DUE: Final = frozenset({Hold.BREAKER_OPEN, Hold.RECOVERING})
 
@@ -74,8 +77,8 @@ def wait_of(waiting: Waiting, *, held_by: Hold | None, until: int | None, now: i
         until: when that changes by itself, Unix ms, if it says so.
         now: Unix ms.
     """
-    if held_by is Hold.IN_FLIGHT:
-        return Wait(held_by, "A request is on its way to the endpoint.")
+    if held_by is not None and held_by in _UNDER_WAY:
+        return Wait(held_by, f"{_RULES[held_by]}.")
     told = _told(waiting)
     if told is not None:
         return told
@@ -133,8 +136,8 @@ def _rule(hold: Hold, waiting: Waiting) -> str:
 
 
 def _capped(whom: str, bound: int | None) -> str:
-    many = "as many requests as may be" if bound is None else f"{bound} requests, as many as may be,"
-    return f"There are {many} on their way to {whom} now; it goes when one is answered"
+    bounded = "" if bound is None else f" ({bound})"
+    return f"As many requests as may be{bounded} are on their way to {whom} now; it goes when one is answered"
 
 
 def _change(hold: Hold, until: int | None) -> str:
@@ -147,6 +150,8 @@ def _change(hold: Hold, until: int | None) -> str:
 
 _RULES: Final[Mapping[Hold, str]] = MappingProxyType(
     {
+        Hold.IN_FLIGHT: "A request is on its way to the endpoint",
+        Hold.SETTLING: "A request has ended, and what came of it is being written down",
         Hold.BREAKER_OPEN: "The endpoint is down, and probes look whether it answers again; then everything goes on",
         Hold.RECOVERING: "The endpoint answers again, and gets what has waited, in order, at no more than twice its "
         "usual rate",

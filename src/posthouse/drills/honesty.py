@@ -10,7 +10,7 @@ from posthouse.drills.receivers import Seen
 TIMED_OUT: Final = "read_timeout"
 REST_SECONDS: Final = 1.0  #: an outcome is in the books so soon after the receiver knows of it
 #: What holds a delivery that is due where endpoints hang: others before it, bounds, or that its endpoint is down.
-HOLDS: Final = frozenset({"queued", "in_flight", "endpoint_cap", "node_cap", "breaker_open"})
+HOLDS: Final = frozenset({"queued", "in_flight", "settling", "endpoint_cap", "node_cap", "breaker_open"})
 
 
 class Wait(msgspec.Struct, frozen=True):

@@ -173,7 +173,7 @@ class Board:
     def push(self, window: Window, work: Work) -> None:
         """Buffer ``work`` behind the rest. It must not be in hand."""
         window.buffer.append(work)
-        window.desk.in_hand.add(work.obligation.event_key)
+        window.desk.in_hand[work.obligation.event_key] = False
         self._count(window, 1, len(work.event.data))
         self.turns.enlist(window)
 
@@ -198,7 +198,7 @@ class Board:
             for work in window.buffer:
                 if work.obligation.event_key == event_key:
                     window.buffer.remove(work)
-                    desk.in_hand.discard(event_key)
+                    desk.in_hand.pop(event_key, None)
                     self._count(window, -1, -len(work.event.data))
                     break
 
@@ -219,7 +219,7 @@ class Board:
         if window.buffer:
             window.more = True
             for work in window.buffer:
-                window.desk.in_hand.discard(work.obligation.event_key)
+                window.desk.in_hand.pop(work.obligation.event_key, None)
             self._count(window, -len(window.buffer), -window.bytes)
             window.buffer.clear()
 

@@ -1,7 +1,7 @@
 """The dispatcher: starts the requests whose turn it is, and hands on what came of them."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Final, Protocol
 
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
@@ -22,6 +22,7 @@ from posthouse.transport.protocol import Exchange, Failure
 BRISK_US: Final = 250_000  #: an answer within this time shows that the endpoint is not what work waits for
 FAULT_PAUSE_SECONDS: Final = 1.0  #: before a delivery is touched again of whose fault not even a row can be made
 LOOK_AGAIN_SECONDS: Final = 1.0  #: at the longest, while a part of a batch waits for the rate of its endpoint
+ROOM_SECONDS: Final = 0.05  #: between two looks, while it waits for others' room
 _SILENT: Final = frozenset({Failure.CONNECT_TIMEOUT, Failure.READ_TIMEOUT})
 
 
@@ -82,13 +83,15 @@ class Dispatcher:
     async def stop(self, *, drain_seconds: float) -> None:
         """Start nothing new, and wait for what is on its way; what is late is cut off. Idempotent."""
         self._running = False
+        until = self._loop.time() + drain_seconds
+        while self._tasks and (left := until - self._loop.time()) > 0:  # what ends may leave something to write down
+            await asyncio.wait(self._tasks, timeout=left)
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=drain_seconds)
-            if late:
-                log(Log.UNDELIVERED_AT_STOP, count=len(late))
-                for task in late:
-                    task.cancel()
-                await asyncio.wait(late)
+            late = set(self._tasks)
+            log(Log.UNDELIVERED_AT_STOP, count=len(late))
+            for task in late:
+                task.cancel()
+            await asyncio.wait(late)
 
     @property
     def is_running(self) -> bool:
@@ -153,7 +156,7 @@ class Dispatcher:
         try:
             while parts:
                 part = parts.pop(0)
-                is_free = exchange is None or await self._may_go_on(desk)
+                is_free = exchange is None or await self._may_go_on(desk, owed)
                 if not is_free or epoch is None or not self._holds(desk, epoch):
                     break
                 self._reach(Failpoint.SEND_CHOSEN)
@@ -170,7 +173,7 @@ class Dispatcher:
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():  # The stop cut it off. The store still owes it.
-                desk.in_hand.difference_update(owed)
+                desk.release(owed)
                 raise
             await self._fault_all(desk, owed, epoch, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it concerns these deliveries only
@@ -196,17 +199,30 @@ class Dispatcher:
         """Whether the lease under which deliveries were chosen holds still: the process may have stood still since."""
         return self._leases.is_valid and self._leases.epochs.get(desk.slot) == epoch
 
-    async def _may_go_on(self, desk: Desk) -> bool:
-        """Take a turn for one more request of those in hand, when the rates allow it; False: the endpoint gets none."""
+    async def _may_go_on(self, desk: Desk, owed: Collection[int]) -> bool:
+        """Take a turn for one more request of those in hand, when the rates allow it; False: the endpoint gets none.
+
+        As long as they do not, others have the room of the request that ended.
+        """
         turns = self._board.turns
-        while self._running and not desk.is_stopped:
-            now = self._clock.monotonic()
-            wait = turns.ready_at(desk) - now
-            if wait <= 0:
-                turns.took(desk, now)
-                return True
-            await asyncio.sleep(min(wait, LOOK_AGAIN_SECONDS))
-        return False
+        now = self._clock.monotonic()
+        wait = turns.ready_at(desk) - now
+        if wait <= 0 and self._running and not desk.is_stopped:
+            turns.took(desk, now)
+            return True
+        turns.rest(desk, owed)
+        self.kick()
+        try:
+            while self._running and not desk.is_stopped:
+                now = self._clock.monotonic()
+                wait = turns.ready_at(desk) - now
+                if wait <= 0 and turns.has_room(desk):
+                    turns.took(desk, now)
+                    return True
+                await asyncio.sleep(min(wait, LOOK_AGAIN_SECONDS) if wait > 0 else ROOM_SECONDS)
+            return False
+        finally:
+            turns.go_on(desk, owed)
 
     async def _fault_all(
         self, desk: Desk, owed: dict[int, Obligation], epoch: int | None, error: BaseException

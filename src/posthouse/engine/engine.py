@@ -77,7 +77,14 @@ class Engine:
             unusable=self._unusable,
             woken=self._woken,
         )
-        self.leases = Leases(store.ownership, clock, node, renewed=self._leases_renewed, reach=reach)
+        self.leases = Leases(
+            store.ownership,
+            clock,
+            node,
+            gaining=self._gaining,
+            renewed=self._leases_renewed,
+            reach=reach,
+        )
         self._timers = Timers(clock, self._look)
         self._refills = Refills(
             store.work, self.board, clock, self._timers, metrics, is_ours=self._is_ours, filled=self._kick, reach=reach
@@ -85,19 +92,7 @@ class Engine:
         self._sending(
             Sender(transport, clock, entropy, metrics, reach=reach), Faults(store.ledger, clock, entropy, metrics)
         )
-        self._warden = Warden(
-            store.work,
-            self.board,
-            leases=self.leases,
-            refills=self._refills,
-            dispatcher=self._dispatcher,
-            clock=clock,
-            entropy=entropy,
-            metrics=metrics,
-            broken=store.failed.done,
-            disable=disable,
-        )
-        self._dispatcher.warden = self._warden
+        self._watching(entropy, disable)
         self._jobs = JobRunner(store.jobs, self, clock, metrics)
         self._sweeping(catalogue)
         self._show(metrics)
@@ -138,6 +133,22 @@ class Engine:
         )
         self._results.dispatcher = self._dispatcher
 
+    def _watching(self, entropy: Entropy, disable: Callable[[Endpoint, str], Awaitable[None]]) -> None:
+        """Make who looks after endpoints that do not answer as they should."""
+        self._warden = Warden(
+            self._store.work,
+            self.board,
+            leases=self.leases,
+            refills=self._refills,
+            dispatcher=self._dispatcher,
+            clock=self._clock,
+            entropy=entropy,
+            metrics=self._metrics,
+            broken=self._store.failed.done,
+            disable=disable,
+        )
+        self._dispatcher.warden = self._warden
+
     def _sweeping(self, catalogue: Catalogue) -> None:
         """Make what looks after everything that nobody told of."""
         self._sweeper = Sweeper(
@@ -173,10 +184,9 @@ class Engine:
         ``leased_until`` is the latest end of a lease before this one, Unix ms: it tells when the store was in use.
         """
         set_back = leased_until - LEASE_MS > self._clock.now_ms()
-        await self._warden.start(took_over=bool(dead))
         self._dispatcher.start()
         await self.leases.start(dead=dead)
-        self._warden.recall()
+        self._warden.begin(took_over=bool(dead))
         self._sweeper.start(set_back=set_back)
         self._jobs.start()
 
@@ -297,8 +307,9 @@ class Engine:
         if slot_of(endpoint_key) not in self.leases.epochs or not self.leases.is_valid:
             return Holding(Hold.NO_OWNER)
         desk = self.board.find(endpoint_key)
-        if desk is not None and event_key in desk.sending:
-            return Holding(Hold.IN_FLIGHT)
+        is_settling = (endpoint_key, event_key) in self.settler.deliveries()
+        if is_settling or (desk is not None and desk.is_sending(event_key)):
+            return Holding(Hold.SETTLING if is_settling else Hold.IN_FLIGHT)
         holder = None if desk is None else self.board.turns.holder(desk, lane)
         if holder is not None:
             if holder.until == NEVER:
@@ -334,10 +345,15 @@ class Engine:
     def _is_ours(self, window: Window) -> bool:
         return self._results.is_ours(window)
 
+    async def _gaining(self, slots: set[int]) -> None:
+        await self._warden.learn(slots)
+
     def _leases_renewed(self, gained: set[int], lost: set[int]) -> None:
-        for desk in self.board.desks_in(lost):
-            self.board.drop(desk)
+        if gained or lost:
+            for desk in self.board.desks_in(gained | lost):
+                self.board.drop(desk)
         if gained and self._sweeper.runs:
+            self._warden.begin(took_over=True)
             self._dispatcher.spawn(self.survey())
         self._kick()
 

@@ -1,7 +1,7 @@
 """Which slots this node may decide about, and under which epochs."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from posthouse.core.errors import PosthouseError
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
@@ -14,6 +14,7 @@ from posthouse.telemetry import Log, log
 class Leases:
     """Takes the slots, renews them, and knows by the monotonic clock until when they hold.
 
+    ``gaining(slots)`` is awaited before the node works for slots that it got; if it fails, they are asked for again.
     ``renewed(gained, lost)`` is called after each renewal. The node stops by itself before the
     store would give its slots away, so two nodes never send for one endpoint, whatever the wall
     clocks do.
@@ -25,6 +26,7 @@ class Leases:
         clock: Clock,
         node: str,
         *,
+        gaining: Callable[[set[int]], Awaitable[None]],
         renewed: Callable[[set[int], set[int]], None],
         reach: Reach = pass_by,
     ) -> None:
@@ -32,6 +34,7 @@ class Leases:
         self._clock = clock
         self._node = node
         self._dead: frozenset[str] = frozenset()
+        self._gaining = gaining
         self._renewed = renewed
         self._reach = reach
         self._valid_until = 0.0
@@ -72,9 +75,12 @@ class Leases:
         self._reach(Failpoint.LEASE_ASKED)
         held = await self._store.acquire(self._node, now=self._clock.now_ms(), lease_ms=LEASE_MS, dead=self._dead)
         self._reach(Failpoint.LEASE_HELD)
-        self._valid_until = asked + (LEASE_MS - LEASE_RENEW_MS) / 1000
         lost = {slot for slot, epoch in self.epochs.items() if held.get(slot) != epoch}
         gained = {slot for slot, epoch in held.items() if self.epochs.get(slot) != epoch}
+        self.epochs = {slot: epoch for slot, epoch in held.items() if slot not in gained}
+        if gained:
+            await self._gaining(gained)
+        self._valid_until = asked + (LEASE_MS - LEASE_RENEW_MS) / 1000
         self.epochs = held
         if lost:
             log(Log.SLOTS_LOST, count=len(lost))

@@ -131,9 +131,9 @@ class Refills:
         window.more = False
         try:
             head = await self._fetch(window, len(known), now=self._clock.now_ms(), after=None)
-            ahead = None
-            if desk.pull is not None and window.lane is Lane.RETRY and not head.more:
-                ahead = await self._fetch(window, len(known), now=FAR_FUTURE, after=desk.pull)
+            ahead, pull = None, desk.pull
+            if pull is not None and window.lane is Lane.RETRY and not head.more:
+                ahead = await self._fetch(window, len(known), now=FAR_FUTURE, after=pull)
         finally:
             window.refilling = False
         if not self._is_ours(window):
@@ -143,7 +143,7 @@ class Refills:
         window.more = offered or head.more
         pushed, whole = self._take_in(window, head.work, known, unknown=unknown)
         if ahead is not None and whole:
-            pushed += self._pull(window, ahead, known)
+            pushed += self._pull(window, ahead, known, pull)
         window.more |= not whole
         if head.next_due_at is not None:
             self._timers.set(window, head.next_due_at)
@@ -183,10 +183,16 @@ class Refills:
                 self._metrics.deliveries_swept += 1
         return pushed, True
 
-    def _pull(self, window: Window, ahead: Refill, known: frozenset[int]) -> int:
-        """Buffer retries before they are due, each once: how many. Without any left, nothing is pulled any more."""
+    def _pull(self, window: Window, ahead: Refill, known: frozenset[int], pull: tuple[int, int] | None) -> int:
+        """Buffer retries before they are due, each once: how many. Without any left, nothing is pulled any more.
+
+        ``pull``: from where ``ahead`` was read.
+        """
         desk = window.desk
         pushed, whole = self._take_in(window, ahead.work, known)
+        if desk.pull != pull:  # Something came meanwhile that is to be pulled too: from there on once more.
+            window.more = True
+            return pushed
         if not ahead.work:
             desk.pull = None
             return 0

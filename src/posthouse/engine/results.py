@@ -81,7 +81,7 @@ class Results:
     def _move_on(self, desk: Desk, settlement: Settlement, overtaken: list[tuple[Desk, Obligation]]) -> None:
         """What comes next at this endpoint, when one outcome is durable."""
         obligation = settlement.obligation
-        desk.in_hand.discard(obligation.event_key)
+        desk.in_hand.pop(obligation.event_key, None)
         if settlement.state is State.RETRYING:
             self._retry_later(desk, settlement, overtaken)
         elif desk.keeps_order:
@@ -95,10 +95,13 @@ class Results:
         obligation = settlement.obligation
         if obligation.ordering_key is not None and desk.endpoint.rules.order is Order.LATEST:
             overtaken.append((desk, obligation))
-        if settlement.spent:
-            self._timers.set(desk.window(settlement.lane), settlement.due_at)
-        elif obligation.due_at > settlement.settled_at:
-            self._timers.set(desk.window(obligation.lane), obligation.due_at)
+        window = desk.window(settlement.lane)
+        self._timers.set(window, settlement.due_at)
+        if window.lane is Lane.RETRY and desk.gate.is_recovering and _began(settlement) < desk.pull_since:
+            # Its request was on its way when the others were pulled forward.
+            place = (settlement.due_at, obligation.event_key - 1)
+            desk.pull = place if desk.pull is None else min(place, desk.pull)
+            self._refills.look(window)
 
     def _look_at(self, desk: Desk, lanes: Iterable[Lane]) -> None:
         for lane in lanes:
@@ -134,7 +137,7 @@ class Results:
 
     def let_go(self, desk: Desk, obligation: Obligation) -> None:
         """Leave a delivery to the store, which says whether and when it is due."""
-        desk.in_hand.discard(obligation.event_key)
+        desk.in_hand.pop(obligation.event_key, None)
         window = desk.window(obligation.lane)
         if self.is_ours(window) and self.dispatcher.is_running:
             self._refills.look(window)
@@ -175,8 +178,13 @@ class Results:
             discarded = []
         self._metrics.deliveries_settled[State.DISCARDED] += len(discarded)
         for desk, obligation in overtaken:
-            if obligation.event_key not in desk.sending:
-                desk.in_hand.discard(obligation.event_key)
+            if not desk.is_sending(obligation.event_key):
+                desk.in_hand.pop(obligation.event_key, None)
             if self._board.find(obligation.endpoint_key) is desk:
                 self._look_at(desk, (obligation.lane, *_FIRST_LANES))
         self.dispatcher.kick()
+
+
+def _began(settlement: Settlement) -> int:
+    """When the request was sent, Unix ms."""
+    return settlement.settled_at if settlement.attempt is None else settlement.attempt.started_at

@@ -206,7 +206,7 @@ class Sweeper:
         desk = self._board.find(endpoint.key)
         if desk is None:
             return False
-        return backlog.event_key in desk.sending or self._board.turns.holder(desk, backlog.lane) is not None
+        return desk.is_sending(backlog.event_key) or self._board.turns.holder(desk, backlog.lane) is not None
 
     async def _retime(self) -> None:
         """Let nobody wait for a time that only a clock knew which was ahead of this one."""

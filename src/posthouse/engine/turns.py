@@ -5,7 +5,7 @@ the very thing that it waits for: a request that came back, or a wake-up. So nob
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from posthouse.core.model import Lane, Tenant
@@ -128,30 +128,56 @@ class Turns:
     def begin(self, desk: Desk, works: list[Work], now: float) -> None:
         """A request with these deliveries, which are in hand, is on its way from monotonic time ``now`` on."""
         self.took(desk, now)
+        self._enter(desk)
+        for work in works:
+            desk.in_hand[work.obligation.event_key] = True
+
+    def land(self, desk: Desk, works: list[Work], *, proven: bool) -> None:
+        """A request came back, answered in time (``proven``) or not; there is room for the next one."""
+        self._leave(desk)
+        for work in works:
+            if work.obligation.event_key in desk.in_hand:  # else it was let go meanwhile
+                desk.in_hand[work.obligation.event_key] = False
+        if proven is not desk.is_proven:
+            self._slow += -desk.in_flight if proven else desk.in_flight
+            desk.prove(proven=proven)
+            self._end_slowness(desk)
+        self._fill(desk)
+
+    def rest(self, desk: Desk, event_keys: Iterable[int]) -> None:
+        """A request has ended, and another one with what it left is to wait: others may use its room."""
+        self._leave(desk)
+        desk.in_hand.update(dict.fromkeys(event_keys, False))
+        self._fill(desk)
+
+    def go_on(self, desk: Desk, event_keys: Iterable[int]) -> None:
+        """What rested takes its room again."""
+        self._enter(desk)
+        desk.in_hand.update(dict.fromkeys(event_keys, True))
+
+    def has_room(self, desk: Desk) -> bool:
+        """Whether the caps of endpoint, tenant and node allow one more request."""
+        is_slow = not desk.is_proven and self._slow >= self._slow_max
+        return desk.in_flight < desk.room and not desk.tenant.is_at_cap and self.room > 0 and not is_slow
+
+    def _enter(self, desk: Desk) -> None:
         self.in_flight += 1
         desk.in_flight += 1
         desk.tenant.in_flight += 1
         if not desk.is_proven:
             self._slow += 1
-        for work in works:
-            desk.sending.add(work.obligation.event_key)
 
-    def land(self, desk: Desk, works: list[Work], *, proven: bool) -> None:
-        """A request came back, answered in time (``proven``) or not; there is room for the next one."""
+    def _leave(self, desk: Desk) -> None:
         self.in_flight -= 1
         desk.in_flight -= 1
-        tenant = desk.tenant
-        tenant.in_flight -= 1
-        for work in works:
-            desk.sending.discard(work.obligation.event_key)
+        desk.tenant.in_flight -= 1
         if not desk.is_proven:
             self._slow -= 1
-        if proven is not desk.is_proven:
-            self._slow += -desk.in_flight if proven else desk.in_flight
-            desk.prove(proven=proven)
-            self._leave_slow(desk)
-        if tenant.cap:
-            self._lanes.restore(tenant)
+
+    def _fill(self, desk: Desk) -> None:
+        """A request of this endpoint left room: let others take part that waited for it."""
+        if desk.tenant.cap:
+            self._lanes.restore(desk.tenant)
         while self._slow_waiting and self._slow < self._slow_max:
             waiting, _ = self._slow_waiting.popitem(last=False)
             waiting.listed = False
@@ -160,7 +186,7 @@ class Turns:
                 break
         self.enlist_all(desk)
 
-    def _leave_slow(self, desk: Desk) -> None:
+    def _end_slowness(self, desk: Desk) -> None:
         """What waited for room among the slow is asked as any other again, and may wait anew."""
         for window in desk.windows.values():
             if window in self._slow_waiting:

@@ -70,16 +70,19 @@ class Warden:
         metrics.gauge("endpoints_down", lambda: sum(desk.gate.is_down for desk in self._ill))
         metrics.gauge("endpoints_recovering", lambda: sum(desk.gate.is_recovering for desk in self._ill))
 
-    async def start(self, *, took_over: bool) -> None:
-        """Remember which endpoints were not well when the node before this one ended.
+    async def learn(self, slots: set[int]) -> None:
+        """Read which endpoints in these slots, which this node is about to work for, were not well."""
+        for health in await self._store.health():
+            if slot_of(health.endpoint_key) in slots:
+                self._known[health.endpoint_key] = health
 
-        ``took_over``: that one did not end by itself, so what it sent may still be on its way.
+    def begin(self, *, took_over: bool) -> None:
+        """Look after each endpoint that was not well, also if it is owed nothing now.
+
+        ``took_over``: who worked for them did not end by itself, so what was sent may still be on its way.
         """
-        self._known = {health.endpoint_key: health for health in await self._store.health()}
-        self._took_over_at = self._clock.monotonic() if took_over else None
-
-    def recall(self) -> None:
-        """Look after each endpoint that was not well, also if it is owed nothing now."""
+        if took_over:
+            self._took_over_at = self._clock.monotonic()
         for endpoint_key in list(self._known):
             if slot_of(endpoint_key) in self._leases.epochs:
                 self._board.desk(endpoint_key)
@@ -88,7 +91,7 @@ class Warden:
         """A desk is new: what is known of its endpoint holds on."""
         now = self._clock.monotonic()
         if self._took_over_at is not None and desk.keeps_order:
-            # Else what is still on its way from the node before could arrive behind what is sent now.
+            # Else what is still on its way from who worked for it before could arrive behind what is sent now.
             desk.starts_at = self._took_over_at + desk.endpoint.timeout_ms / 1_000
         health = self._known.pop(desk.endpoint.key, None)
         if health is None:
@@ -147,7 +150,8 @@ class Warden:
 
     def _pull_forward(self, desk: Desk) -> None:
         """Let everything go that waits, also retries that are due later."""
-        desk.pull = (self._clock.now_ms(), _KEY_MAX)
+        desk.pull_since = self._clock.now_ms()
+        desk.pull = (desk.pull_since, _KEY_MAX)
         for lane in SENT_LANES:
             self._refills.look(desk.window(lane))
 
@@ -206,7 +210,6 @@ class Warden:
             self.probed(desk)
             self._board.turns.wait(desk, ready_at)
             return
-        desk.in_hand.add(work.obligation.event_key)
         self._metrics.probes += 1
         self._dispatcher.probe(desk, work, self._clock.monotonic())
 
@@ -308,7 +311,7 @@ class Warden:
     async def _write(self) -> None:
         """Write down what changed, the latest of each endpoint only."""
         try:
-            while self._unwritten and self._dispatcher.is_running and not self._broken():
+            while self._unwritten and not self._broken():
                 endpoint_key, health = next(iter(self._unwritten.items()))
                 del self._unwritten[endpoint_key]
                 try:

@@ -5,6 +5,7 @@ buffer only while nothing older waits in the store. What a window forgets, the s
 """
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 from posthouse.core.errors import PosthouseError
@@ -73,9 +74,9 @@ class Desk:
         "live_run",
         "probed_at",
         "pull",
+        "pull_since",
         "room",
         "schedule",
-        "sending",
         "shape",
         "signer",
         "signer_until",
@@ -96,10 +97,8 @@ class Desk:
         self.tenant = tenant
         self.windows: dict[Lane, Window] = {}
         self.in_flight = 0  #: requests on their way
-        #: Event keys that are buffered, on their way, or answered and not settled yet.
-        self.in_hand: set[int] = set()
-        #: Event keys of the requests on their way.
-        self.sending: set[int] = set()
+        #: Event keys that are buffered, on their way (True), or answered and not settled yet.
+        self.in_hand: dict[int, bool] = {}
         #: Whether the latest answer was quick and good: what waits then waits for this node.
         self.is_brisk = True
         #: Whether the latest request was answered in time. Until then it gets a small part of the node's room.
@@ -112,6 +111,7 @@ class Desk:
         self.probed_at: tuple[int, int] | None = None
         #: Where pulling its retries forward has come to, as (due_at, event key); None: nothing is pulled.
         self.pull: tuple[int, int] | None = None
+        self.pull_since = 0  #: when pulling began, Unix ms
         self.starts_at = 0.0  #: nothing is sent before, monotonic seconds
         self.wake_at = NEVER
         self.schedule: RetrySchedule = _NO_SCHEDULE
@@ -141,6 +141,15 @@ class Desk:
         """It answered in time, or did not: as much is on its way to it as that deserves."""
         self.is_proven = proven
         self.room = self.cap if proven else min(self.cap, UNPROVEN_MAX)
+
+    def is_sending(self, event_key: int) -> bool:
+        """Whether a request with this delivery is on its way."""
+        return self.in_hand.get(event_key, False)
+
+    def release(self, event_keys: Iterable[int]) -> None:
+        """These deliveries are not in hand any more."""
+        for event_key in event_keys:
+            self.in_hand.pop(event_key, None)
 
     @property
     def is_stopped(self) -> bool:

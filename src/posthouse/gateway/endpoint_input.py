@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from msgspec import UNSET, UnsetType
@@ -45,6 +46,7 @@ _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 _DESCRIPTION: Final = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*")
 _DESCRIPTION_CHARS_MAX: Final = 1_024
+_SETTINGS_KEPT_MAX: Final = 1_024  # found to be right
 
 
 class EndpointSpec(Rules, frozen=True, kw_only=True):
@@ -108,16 +110,40 @@ def check_change(
 
 
 def check_stored(endpoint: Endpoint) -> None:
-    """Raise InvalidInput unless everything that is stored of ``endpoint`` can be worked with."""
+    """Raise InvalidInput unless everything that is stored of ``endpoint`` can be worked with.
+
+    The error names all that is wrong with its URL and secrets, or else with its settings.
+    """
     faults = Faults()
-    _check_shared(
-        faults,
-        EndpointChange(url=endpoint.url, events=endpoint.events, headers=endpoint.headers, retry=endpoint.retry),
-    )
-    _check_timeouts(faults, endpoint.connect_timeout_ms, endpoint.timeout_ms)
+    faults.check("url", parse_target, endpoint.url)
     for secret in endpoint.secrets:
         faults.check("secret", validate_secret, secret.value)
-    check_rules(faults, endpoint.rules, retry=endpoint.retry)
+    faults.raise_if_any()
+    _check_settings(
+        endpoint.events,
+        endpoint.headers,
+        endpoint.retry,
+        endpoint.rules,
+        connect_timeout_ms=endpoint.connect_timeout_ms,
+        timeout_ms=endpoint.timeout_ms,
+    )
+
+
+@lru_cache(maxsize=_SETTINGS_KEPT_MAX)
+def _check_settings(
+    events: tuple[str, ...],
+    headers: tuple[tuple[str, str], ...],
+    retry: str,
+    rules: Rules,
+    *,
+    connect_timeout_ms: int,
+    timeout_ms: int,
+) -> None:
+    """What many endpoints have in common, and a node checks for each of them."""
+    faults = Faults()
+    _check_shared(faults, EndpointChange(events=events, headers=headers, retry=retry))
+    _check_timeouts(faults, connect_timeout_ms, timeout_ms)
+    check_rules(faults, rules, retry=retry)
     faults.raise_if_any()
 
 

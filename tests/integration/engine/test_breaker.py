@@ -9,7 +9,8 @@ import pytest
 from posthouse.core.delivery import State
 from posthouse.core.health import FAILURES_IN_A_ROW
 from posthouse.core.ids import ENDPOINT, make_id
-from posthouse.core.model import Endpoint, EndpointState, Environment, Lane, Obligation
+from posthouse.core.limits import LEASE_MS
+from posthouse.core.model import SLOTS, Endpoint, EndpointState, Environment, Lane, Obligation
 from posthouse.core.waiting import Hold
 from posthouse.engine.refills import FAR_FUTURE
 from posthouse.store.protocol import Accepted
@@ -126,6 +127,48 @@ async def test_an_open_breaker_stays_open_over_a_restart(start: Start) -> None:
         await house.publish()
     await house.quiet()
     assert len(house.transport.requests) == 1, "a probe"
+
+
+async def test_what_a_stop_learns_of_an_endpoint_is_known_in_the_next_life(start: Start) -> None:
+    """Its requests end while the node ends."""
+    house = await start()
+    endpoint = await house.endpoint()
+    answers: list[asyncio.Future[Exchange]] = []
+
+    def hang(_: object) -> asyncio.Future[Exchange]:
+        answers.append(asyncio.get_running_loop().create_future())
+        return answers[-1]
+
+    house.transport.script = hang
+    for _ in range(FAILURES_IN_A_ROW):
+        await house.publish()
+    await house.transport.sent(FAILURES_IN_A_ROW)
+    stopping = asyncio.ensure_future(house.node.stop(drain_seconds=30))
+    await house.until(lambda: not house.node.engine._dispatcher.is_running)
+    for pending in answers:
+        pending.set_result(broken(Failure.REFUSED))
+    await stopping
+    house = await start(house.clock)
+    assert state_of(house, endpoint) == "down"
+
+
+async def test_an_open_breaker_stays_open_when_another_node_had_the_endpoint_in_between(house: House) -> None:
+    """Whoever works for an endpoint begins with what the one before knew."""
+    endpoint, _ = await go_down(house)
+    await house.pass_time(40_000)
+    ownership, engine = house.ports.store.ownership, house.node.engine
+    await ownership.acquire("rival", now=house.clock.now_ms(), lease_ms=LEASE_MS, dead=frozenset({house.node.name}))
+    await house.pass_time(1_000)
+    assert engine.leases.epochs == {}
+    await ownership.release("rival")
+    sent = len(house.transport.requests)
+    await house.pass_time(1_000)
+    assert len(engine.leases.epochs) == SLOTS
+    assert state_of(house, endpoint) == "down"
+    for _ in range(FAILURES_IN_A_ROW):
+        await house.publish()
+    await house.quiet()
+    assert len(house.transport.requests) - sent <= 1, "a probe"
 
 
 async def test_one_poison_event_never_closes_the_endpoint_for_others(house: House) -> None:

@@ -1,5 +1,6 @@
 """An endpoint that answers again gets what waited: all of it, in order, and not all at once."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from posthouse.engine.refills import FAR_FUTURE
 from posthouse.store.protocol import Accepted
 from posthouse.testing.house import House
 from posthouse.testing.scripted_transport import answer, broken
-from posthouse.transport.protocol import Failure
+from posthouse.transport.protocol import Exchange, Failure
 
 Start = Callable[..., Awaitable[House]]
 
@@ -75,6 +76,28 @@ async def test_all_that_waited_is_pulled_forward_in_order_and_with_a_ramp(house:
     assert [name for name in watch.ids if name in fresh] == fresh
     check_ramp(watch.times)
     assert watch.times[-1] - watch.times[0] < 2 * (len(failed) + len(new)) / RAMP, "and it is used"
+    await house.pass_time(1_000)
+    assert house.node.engine.condition(endpoint.key).state == "ok"
+
+
+async def test_a_request_that_fails_after_another_one_went_well_waits_no_longer_than_the_rest(house: House) -> None:
+    """It was in hand when the others were pulled forward, and its own next attempt is due in hours."""
+    endpoint = await house.endpoint(retry="custom:5h,5h,5h", timeout_ms=30_000)
+    late: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
+    house.transport.script = lambda _: late
+    slow = await house.publish(data="slow")
+    await house.transport.sent(1)
+    house.transport.script = lambda _: broken(Failure.REFUSED)
+    failed = [await house.publish(data=n) for n in range(FAILED)]
+    await house.pass_time(100, step_ms=100, hanging=1)
+    assert house.node.engine.condition(endpoint.key).state == "down"
+    Watch(house)
+    await house.pass_time(2_500, step_ms=100, hanging=1)
+    assert (await house.states())[State.DELIVERED] == len(failed)
+    assert house.node.engine.condition(endpoint.key).state == "recovering"
+    late.set_result(broken(Failure.READ_TIMEOUT))
+    await house.pass_time(1_000, step_ms=100)
+    assert (await house.delivery(slow, endpoint)).state is State.DELIVERED
     await house.pass_time(1_000)
     assert house.node.engine.condition(endpoint.key).state == "ok"
 

@@ -122,7 +122,7 @@ async def test_what_was_told_is_not_counted_as_swept(house: House) -> None:
 
 def leak(house: House, desk: Any, event: Accepted) -> None:
     """It counts as in hand, and nobody has it."""
-    desk.in_hand.add(event.key)
+    desk.in_hand[event.key] = False
 
 
 def hang(house: House, desk: Any, event: Accepted) -> None:

@@ -18,7 +18,8 @@ TOLD_BY_THE_NODE = [
     for hold in Hold
     if hold not in {Hold.ENDPOINT_PAUSED, Hold.ENDPOINT_DISABLED, Hold.PARKED, Hold.ORDER, Hold.DUE_AT, Hold.QUEUED}
 ]
-BEFORE_ITS_TIME = {Hold.IN_FLIGHT, Hold.BREAKER_OPEN, Hold.RECOVERING}
+UNDER_WAY = {Hold.IN_FLIGHT, Hold.SETTLING}
+BEFORE_ITS_TIME = {*UNDER_WAY, Hold.BREAKER_OPEN, Hold.RECOVERING}
 
 
 def wait(held_by: Hold | None = None, until: int | None = None, **fields: Any) -> Wait:
@@ -63,7 +64,7 @@ def test_there_is_always_one_sentence_and_a_known_code(
 )
 def test_what_holds_until_somebody_lets_go_comes_first(fields: dict[str, Any], code: Hold, due_at: int) -> None:
     for held_by in (None, *TOLD_BY_THE_NODE):
-        expected = Hold.IN_FLIGHT if held_by is Hold.IN_FLIGHT else code
+        expected = held_by if held_by in UNDER_WAY else code
         assert wait(held_by, SOON, due_at=due_at, **fields).code is expected
 
 
@@ -84,9 +85,9 @@ def test_a_first_attempt_is_not_called_the_next_one() -> None:
 
 @pytest.mark.parametrize("held_by", TOLD_BY_THE_NODE)
 def test_what_is_due_is_held_by_what_the_node_says(held_by: Hold) -> None:
-    said = wait(held_by, None if held_by is Hold.IN_FLIGHT else SOON)
+    said = wait(held_by, None if held_by in UNDER_WAY else SOON)
     assert said.code is held_by
-    assert held_by is Hold.IN_FLIGHT or SOON_TEXT in said.message
+    assert held_by in UNDER_WAY or SOON_TEXT in said.message
     assert wait(held_by).until is None
 
 
@@ -99,9 +100,9 @@ def test_what_nothing_holds_is_queued() -> None:
     [
         (Hold.RATE, {"rules": Rules(rate="70/m")}, "The endpoint gets at most 70/m; it goes on at"),
         (Hold.TENANT_RATE, {"tenant_rules": TenantRules(rate="5/s")}, "The endpoints of its tenant get at most 5/s"),
-        (Hold.ENDPOINT_CAP, {"rules": Rules(in_flight_max=3)}, "There are 3 requests, as many as may be, on their way"),
-        (Hold.ENDPOINT_CAP, {}, "There are as many requests as may be on their way to the endpoint now"),
-        (Hold.TENANT_CAP, {"tenant_rules": TenantRules(in_flight_max=7)}, "There are 7 requests"),
+        (Hold.ENDPOINT_CAP, {"rules": Rules(in_flight_max=3)}, "As many requests as may be (3) are on their way"),
+        (Hold.ENDPOINT_CAP, {}, "As many requests as may be are on their way to the endpoint now"),
+        (Hold.TENANT_CAP, {"tenant_rules": TenantRules(in_flight_max=7)}, "As many requests as may be (7)"),
         (Hold.BATCH, {"rules": Rules(batch=Batch(50, 200))}, "A batch leaves with 50 events, or 200 ms after its"),
     ],
 )

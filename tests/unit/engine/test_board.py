@@ -111,7 +111,7 @@ def test_a_request_that_came_back_leaves_room_whatever_came_of_it(*, brisk: bool
         on.offer(live, work(key))
     for sent in send_all(on, 100):
         land(on, sent, brisk=brisk)
-    assert (live.desk.in_flight, live.desk.sending) == (0, set())
+    assert (live.desk.in_flight, live.desk.in_hand) == (0, dict.fromkeys(range(CAP), False))
 
 
 def test_the_cap_holds_over_all_lanes_of_an_endpoint() -> None:
@@ -137,7 +137,7 @@ def test_a_held_endpoint_keeps_nothing_in_memory_and_sends_nothing() -> None:
     live = window(on)
     on.offer(live, work(1))
     on.change(endpoint(1, EndpointState.PAUSED))
-    assert (on.items, on.bytes, live.desk.in_hand) == (0, 0, set())
+    assert (on.items, on.bytes, live.desk.in_hand) == (0, 0, {})
     assert live.more
     assert not on.offer(live, work(2))
     assert send_all(on, 10) == []

@@ -66,7 +66,7 @@ async def test_what_only_memory_keeps_is_let_go(house: House) -> None:
     accepted = await house.publish()
     desk = engine.board.desk(endpoint.key)
     assert desk is not None
-    desk.in_hand.add(accepted.key)
+    desk.in_hand[accepted.key] = False
     await house.node.gateway.endpoints.resume(Environment.LIVE, make_id(ENDPOINT, endpoint.key))
     await turns()
     assert house.transport.requests == []
@@ -89,7 +89,7 @@ async def test_a_fault_inside_an_attempt_leaves_nothing_behind(house: House) -> 
     accepted = await house.publish()
     await house.settled(1)
     (desk,) = house.node.engine.board._desks.values()
-    assert (desk.in_flight, desk.sending, desk.in_hand) == (0, set(), set())
+    assert (desk.in_flight, desk.in_hand) == (0, {})
     assert gauge(house, "in_flight") == 0
     house.transport.script = lambda _: answer()
     await house.wake(20_000)

@@ -33,10 +33,16 @@ class Registry:
         return {}
 
 
+async def nothing(_: set[int]) -> None:
+    """Nobody has to know anything of the slots."""
+
+
 async def test_gained_and_lost_slots_are_told_also_when_only_the_epoch_moved() -> None:
     told: list[tuple[set[int], set[int]]] = []
     registry = Registry({1: 1, 2: 1}, {1: 1, 2: 5, 3: 1}, {3: 1})
-    leases = Leases(registry, ManualClock(), "n", renewed=lambda gained, lost: told.append((gained, lost)))
+    leases = Leases(
+        registry, ManualClock(), "n", gaining=nothing, renewed=lambda gained, lost: told.append((gained, lost))
+    )
     await leases.start(dead=["old"])
     await leases._take()
     await leases._take()
@@ -47,9 +53,29 @@ async def test_gained_and_lost_slots_are_told_also_when_only_the_epoch_moved() -
     assert leases.epochs == {}
 
 
+async def test_what_is_known_of_slots_is_read_before_they_are_worked_for() -> None:
+    """If it cannot be read, they are asked for again, and those that are lost are lost all the same."""
+    asked: list[tuple[set[int], dict[int, int]]] = []
+
+    async def gaining(slots: set[int]) -> None:
+        asked.append((slots, leases.epochs))
+        if len(asked) == 2:
+            raise StoreUnavailable
+
+    leases = Leases(Registry({1: 1}, {2: 1}, {2: 1}), ManualClock(), "n", gaining=gaining, renewed=lambda *_: None)
+    await leases.start()
+    with pytest.raises(StoreUnavailable):
+        await leases._take()
+    assert leases.epochs == {}
+    await leases._take()
+    assert leases.epochs == {2: 1}
+    assert asked == [({1}, {}), ({2}, {}), ({2}, {})]
+    await leases.stop(release=False)
+
+
 async def test_a_lease_that_cannot_be_renewed_ends_before_the_store_gives_it_away() -> None:
     clock = ManualClock()
-    leases = Leases(Registry({1: 1}), clock, "n", renewed=lambda *_: None)
+    leases = Leases(Registry({1: 1}), clock, "n", gaining=nothing, renewed=lambda *_: None)
     await leases.start()
     assert leases.is_valid
     clock.advance(LEASE_MS - LEASE_RENEW_MS)
@@ -66,7 +92,7 @@ async def test_a_lease_runs_from_when_it_was_asked_for() -> None:
             clock.advance(LEASE_MS - LEASE_RENEW_MS)
             return {1: 1}
 
-    leases = Leases(Slow(), clock, "n", renewed=lambda *_: None)
+    leases = Leases(Slow(), clock, "n", gaining=nothing, renewed=lambda *_: None)
     await leases.start()
     assert not leases.is_valid
     await leases.stop(release=False)
@@ -74,7 +100,7 @@ async def test_a_lease_runs_from_when_it_was_asked_for() -> None:
 
 async def test_the_wall_clock_has_no_say_in_it() -> None:
     clock = ManualClock()
-    leases = Leases(Registry({1: 1}), clock, "n", renewed=lambda *_: None)
+    leases = Leases(Registry({1: 1}), clock, "n", gaining=nothing, renewed=lambda *_: None)
     await leases.start()
     clock.step(3_600_000)
     assert leases.is_valid
@@ -83,7 +109,7 @@ async def test_the_wall_clock_has_no_say_in_it() -> None:
 
 async def test_stop_is_idempotent_and_releases_only_when_asked() -> None:
     registry = Registry({1: 1})
-    leases = Leases(registry, ManualClock(), "n", renewed=lambda *_: None)
+    leases = Leases(registry, ManualClock(), "n", gaining=nothing, renewed=lambda *_: None)
     await leases.start()
     await leases.stop(release=False)
     await leases.stop(release=True)
@@ -107,7 +133,7 @@ async def test_a_fault_in_a_renewal_does_not_end_the_renewing(monkeypatch: pytes
                 asked.set()
             return {1: 1}
 
-    leases = Leases(Faulty(), ManualClock(), "n", renewed=lambda *_: None)
+    leases = Leases(Faulty(), ManualClock(), "n", gaining=nothing, renewed=lambda *_: None)
     await leases.start()
     await asked.wait()
     await leases.stop(release=False)

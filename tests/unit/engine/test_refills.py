@@ -130,7 +130,7 @@ async def test_what_left_our_hand_while_the_store_was_read_is_not_taken_again(be
     await bench.answer(await bench.look(), 1)
     assert bench.send(1) == [1]
     read = await bench.look()
-    bench.window.desk.in_hand.discard(1)
+    del bench.window.desk.in_hand[1]
     await bench.answer(read, 1, 2)
     assert bench.buffered == [2]
 
