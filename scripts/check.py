@@ -8,7 +8,7 @@ import sys
 import steps
 
 #: Folders of tests that need no real node: seconds, and safe to run side by side.
-FAST = ("tidy", "unit", "property", "conformance", "model")
+FAST = ("tidy", "unit", "property", "conformance")
 SECONDS_MAX = 600  #: for each step
 
 

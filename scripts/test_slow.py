@@ -8,14 +8,14 @@ import sys
 import steps
 
 #: Folders of tests that run together, how, and for how many seconds at most.
-TOGETHER = (("integration", "e2e"), ("simulation",))
+TOGETHER = (("integration", "e2e", "model"), ("simulation",))
 ALONE = "rigs"
 SECONDS_MAX = 1_200
 RIG_SECONDS_MAX = 2_400
 
 #: Programs that prove something by themselves, and for how many seconds they may run.
 PROGRAMS = {
-    "seeds": (["python", "-m", "posthouse.testing.simulation", "--seeds", "300"], 900),
+    "seeds": (["python", "-m", "posthouse.testing.simulation", "--seeds", "200"], 900),
     "mutants": (["python", "scripts/mutants.py"], 1_200),
 }
 

@@ -146,7 +146,7 @@ async def play(steps: list[tuple[Any, ...]], directory: Path) -> None:
         await stores.close()
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(st.lists(step, max_size=30))
 def test_jobs_and_traffic_keep_the_books_balanced(steps: list[tuple[Any, ...]]) -> None:
     with tempfile.TemporaryDirectory() as directory:

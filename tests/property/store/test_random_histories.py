@@ -195,7 +195,7 @@ async def play(steps: list[tuple[Any, ...]], directory: Path) -> None:
         await stores.close()
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(st.lists(step, max_size=25))
 def test_the_store_and_the_model_answer_the_same(steps: list[tuple[Any, ...]]) -> None:
     with tempfile.TemporaryDirectory() as directory:

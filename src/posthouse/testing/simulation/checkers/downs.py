@@ -53,7 +53,7 @@ class Downs:
                 self.is_whole = False
                 self._unsure += attempt.outcome != "success"
                 continue
-            life = next((x.number for x in reversed(evidence.records.lives) if x.began_at <= span.low), 0)
+            life = next((x.number for x in reversed(evidence.records.lives) if x.began_at <= span.high), 0)
             sending = Sending(span.low, span.low + attempt.total_us / 1e6, attempt.outcome, attempt.status, life)
             # Those of one batch have all of this in common, but for the event.
             found[attempt.started_at, attempt.total_us, attempt.status, 0 if batched else event_key] = sending

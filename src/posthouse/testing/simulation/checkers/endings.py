@@ -90,7 +90,7 @@ def _settled(evidence: Evidence, row: HistoryRow) -> Span:
 def _check_pauses(evidence: Evidence, pair: Pair, downs: Downs) -> None:
     """Each retry of the only round is at least its delay behind the attempt before it, unless the clock stepped.
 
-    A retry may come earlier if the endpoint answered another request well after the attempt before, so that what
+    A retry may come earlier if the endpoint answered another request well since the attempt before began, so that what
     waited was pulled forward; or if it was a probe; or if somebody let the endpoint go on. Which delay comes next is
     not known from there on, because a probe spends none.
     """
@@ -110,13 +110,13 @@ def _check_pauses(evidence: Evidence, pair: Pair, downs: Downs) -> None:
 
 
 def _may_be_early(evidence: Evidence, one: AttemptRow, other: AttemptRow, downs: Downs) -> bool:
-    ended = evidence.wall_span(one.started_at, 1, until=evidence.ended_at)
+    before = evidence.wall_span(one.started_at, 1, until=evidence.ended_at)
     began = evidence.wall_span(other.started_at, 1, until=evidence.ended_at)
-    if ended is None or began is None:
+    if before is None or began is None:
         return True  # I4 reports it
-    since = ended.low + one.total_us / 1e6
+    since = before.low + one.total_us / 1e6
     excuse = None
-    if downs.answered_between(since, began.high):
+    if downs.answered_between(before.low, began.high):
         excuse = "pulled forward"
     elif downs.may_be_down(began.high):
         excuse = "probes ahead of their time"
