@@ -1,14 +1,13 @@
-"""A receiver: verify first, suppress repeats, then work. Standard library and posthouse.sdk only.
+"""A receiver: verify first, suppress repeats, then work. Standard library and posthouse only.
 
 Usage: python receive.py SECRET [PORT]. SECRET is what creating the endpoint answered (whsec_…).
 """
 
 import json
 import sys
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from posthouse.sdk.verify import SignatureInvalid, verify
+from posthouse import SignatureInvalid, verify
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -23,7 +22,7 @@ class Receiver(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         try:
             # The body byte for byte as it came: parsing and writing it again would change it.
-            verify([self.secret], dict(self.headers), body, now_s=int(time.time()))
+            verify("standard-webhooks", self.headers.items(), body, self.secret)
         except SignatureInvalid as error:
             self.answer(401, f"refused: {error.message}")
             return

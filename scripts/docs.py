@@ -19,6 +19,8 @@ from posthouse.api.openapi import describe
 from posthouse.cli import main as cli
 from posthouse.core import errors
 from posthouse.core.delivery import FINAL, TRANSITIONS, State
+from posthouse.providers.index import PRESETS
+from posthouse.providers.preset import Again
 
 ROOT = Path(__file__).resolve().parent.parent
 _PART: Final = re.compile(r"(<!-- begin generated: (?P<name>\w+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
@@ -120,6 +122,35 @@ def error_codes() -> str:
     )
 
 
+def providers() -> str:
+    """Every preset."""
+    rows = []
+    for name, preset in sorted(PRESETS.items()):
+        sender = preset.sender
+        statuses = ", ".join(_ranges(sorted(sender.listed)))
+        again = {
+            Again.NOT_2XX: "all but 2xx",
+            Again.LISTED: statuses or "nothing",
+            Again.UNLESS_LISTED: f"all but {statuses}",
+        }[sender.again]
+        secret = preset.secret_help if preset.scheme.has_secret else "It has none."
+        rows.append(
+            (f"[{preset.title}]({preset.docs})", f"`{name}`", secret, f"{sender.deadline_ms / 1_000:g} s", again)
+        )
+    return table(("sender", "name", "secret", "deadline", "again after"), rows)
+
+
+def _ranges(numbers: list[int]) -> list[str]:
+    """Numbers, those in a row as 500 to 599."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][-1] + 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in found]  # noqa: PLR2004
+
+
 def records() -> str:
     """The decision records, in order."""
     lines = []
@@ -214,6 +245,7 @@ GENERATORS: Final[Mapping[str, Callable[[], str]]] = {
     "logs": logs,
     "metrics": metrics,
     "other_variables": other_variables,
+    "providers": providers,
     "records": records,
     "routes": routes,
     "settings": settings,

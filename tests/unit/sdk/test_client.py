@@ -7,7 +7,6 @@ import msgspec
 import pytest
 
 from posthouse.sdk.client import PAUSE_SECONDS_MAX, Client, NewEvent, Problem, Published, Unreachable, segment
-from posthouse.sdk.verify import SignatureInvalid, verify
 
 PUBLISHED = {"id": "evt_1", "deliveries": 2, "duplicate": False}
 
@@ -151,8 +150,3 @@ def test_retry_after_that_is_a_date_is_passed_over() -> None:
     made, _, pauses = client(refusal(503, **{"retry-after": "Sun, 22 Nov 2026 08:00:00 GMT"}), ok())
     made.publish(NewEvent(type="a", data=1))
     assert pauses == [0.5]
-
-
-def test_verify_is_public() -> None:
-    with pytest.raises(SignatureInvalid):
-        verify(["whsec_" + "A" * 32], {}, b"", now_s=0)
