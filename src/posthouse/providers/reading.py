@@ -125,9 +125,11 @@ def decode(content: bytes) -> Any:
 
 def _decode_widely(content: bytes) -> Any:
     try:
-        return json.loads(content, parse_constant=_refuse)
+        found = json.loads(content, parse_constant=_refuse)
+        json.dumps(found, ensure_ascii=False).encode()  # half a character is no text
     except (ValueError, RecursionError) as error:
         raise Unreadable("The body is not JSON that can be read.") from error
+    return found
 
 
 def _refuse(name: str) -> None:

@@ -31,7 +31,19 @@ NAMES = ("content-type", "x-signature", "webhook-id", "x-hook-secret", "authoriz
 BODIES = (
     st.binary(max_size=60)
     | st.sampled_from(
-        [b"", b"null", b"[]", b"{}", b"[1e999,]", b"[1e999]", b"[" * 5_000, b"1" * 5_000, b'{"events":[{}]}', b"a=b"]
+        [
+            b"",
+            b"null",
+            b"[]",
+            b"{}",
+            b"[1e999,]",
+            b"[1e999]",
+            b'{"type":"\\ud800","n":1e999}',
+            b"[" * 5_000,
+            b"1" * 5_000,
+            b'{"events":[{}]}',
+            b"a=b",
+        ]
     )
     | st.builds(lambda key, digits: b'{"%b":"%b"}' % (key, b"1" * digits), st.just(b"created"), st.integers(0, 5_000))
 )
