@@ -8,8 +8,8 @@ import msgspec
 
 from posthouse.core import signature
 from posthouse.core.errors import SignatureInvalid
-from posthouse.providers.preset import Answers, Preset, Reading, SenderRules
-from posthouse.providers.reading import Field, Reader, decode
+from posthouse.providers.preset import Answers, Preset, SenderRules
+from posthouse.providers.reading import Field, Joined, Reader
 from posthouse.providers.received import Received
 from posthouse.providers.schemes import Alone, Encoding, Hmac
 
@@ -63,30 +63,17 @@ def _escaped(body: bytes) -> bytes | None:
 
 # -- what does it hold? -------------------------------------------------------------------------
 
-_EVENT: Final = Reader(
+#: ``Guid`` is that of the webhook. What ``SequenceNumber`` counts is not documented, so it alone tells no two events
+#: apart: all that a repetition has in common stands for the identity.
+_IDENTITY: Final = ("Guid", "EntityType", "Id", "Action", "EventTime", "SequenceNumber")
+_READER: Final = Reader(
     type=(Field(("EntityType",)), Field(("Action",))),
+    identity=Joined(tuple(Field((key,)) for key in _IDENTITY)),
     occurred_at=Field(("EventTime",)),
     sequence=Field(("SequenceNumber",)),
     stream=Field(("Guid",)),
+    ordering_key=Joined((Field(("EntityType",)), Field(("Id",)))),
 )
-_IDENTITY: Final = ("Guid", "EntityType", "Id", "Action", "EventTime", "SequenceNumber")
-
-
-def _read(received: Received, content: bytes) -> Reading:
-    """One event.
-
-    ``Guid`` is that of the webhook. What ``SequenceNumber`` counts is not documented, so it alone tells no two events
-    apart: all that a repetition has in common stands for the identity.
-    """
-    event = decode(content)
-    parts = {key: Field((key,)).find(received, event) for key in _IDENTITY}
-    kind, number = parts["EntityType"], parts["Id"]
-    item = msgspec.structs.replace(
-        _EVENT.item(received, content, event),
-        identity=None if None in parts.values() else "/".join(part or "" for part in parts.values()),
-        ordering_key=None if kind is None or number is None else f"{kind}:{number}",
-    )
-    return Reading((item,))
 
 
 PRESET: Final = Preset(
@@ -95,7 +82,7 @@ PRESET: Final = Preset(
     docs="https://ww1.autotask.net/help/DeveloperHelp/Content/APIs/Webhooks/SecretKeyPayloadVerification.htm",
     secret_help=("The SecretKey with which the webhook was made through the API: up to 64 characters of your choice."),
     scheme=Signed(),
-    read=_read,
+    read=_READER,
     answers=Answers(retry_after_s=None),
     sender=SenderRules(deadline_ms=10_000, delays_s=(30, 30, 30, 30), gives_up_after=25, drops_s=120),
 )

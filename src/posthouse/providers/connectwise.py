@@ -127,7 +127,7 @@ def _read(_: Received, body: bytes) -> Reading:
         type=type_of(kind, action, fallback="event"),
         data=body,
         occurred_at=None if changed is None else time_ms(changed, Unit.RFC3339),
-        ordering_key=None if kind is None or number is None else f"{kind}:{number}",
+        ordering_key=None if kind is None or number is None else f"{kind}/{number}",
         contradiction=_contradiction(kind, _text(entity, "recordType")),
     )
     return Reading((item,))

@@ -2,14 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from posthouse.core import signature
 from posthouse.core.errors import SignatureInvalid
-from posthouse.providers.preset import Item, Preset, Reading, SenderRules
-from posthouse.providers.reading import Field, Reader, decode
+from posthouse.providers.preset import Preset, SenderRules
+from posthouse.providers.reading import Field, Joined, Reader
 from posthouse.providers.received import Received
 from posthouse.providers.schemes import Alone, Encoding, check_digests
 
@@ -31,42 +29,27 @@ class NumberedHmac(Alone, frozen=True):
         check_digests(given, secrets, received.body, encoding=Encoding.BASE64)
 
 
-_EVENT: Final = Reader(
-    type=(Field(("event",)),),
-    occurred_at=Field(("generatedDateTime",)),
-    ordering_key=Field(("data", "envelopeId")),
-)
-#: DocuSign gives no id, and its body counts the retries: so these together stand for the event.
-_IDENTITY: Final = (
-    Field(("event",)),
-    Field(("configurationId",)),
-    Field(("data", "envelopeId")),
-    Field(("data", "recipientId")),
-    Field(("generatedDateTime",)),
-)
-
-
-def _read(received: Received, content: bytes) -> Reading:
-    reading = _EVENT(received, content)
-    items = tuple(_identified(received, item) for item in reading.items)
-    return msgspec.structs.replace(reading, items=items)
-
-
-def _identified(received: Received, item: Item) -> Item:
-    event: Any = decode(item.data)
-    found = [field.find(received, event) for field in _IDENTITY]
-    if found[0] is None or found[-1] is None:
-        return item
-    return msgspec.structs.replace(item, identity="|".join(text or "" for text in found))
-
-
 PRESET: Final = Preset(
     name="docusign",
     title="DocuSign",
     docs="https://developers.docusign.com/platform/webhooks/connect/",
     secret_help="A key of the page Connect > Connect Keys; the configuration must include the HMAC signature.",
     scheme=NumberedHmac(),
-    read=_read,
+    # DocuSign gives no id, and its body counts the retries: so what else is in it stands for the event.
+    read=Reader(
+        type=(Field(("event",)),),
+        identity=Joined(
+            (
+                Field(("event",)),
+                Field(("configurationId",)),
+                Field(("data", "envelopeId")),
+                Field(("data", "recipientId")),
+                Field(("generatedDateTime",)),
+            )
+        ),
+        occurred_at=Field(("generatedDateTime",)),
+        ordering_key=Field(("data", "envelopeId")),
+    ),
     sender=SenderRules(
         deadline_ms=5_000,
         known="its deadline, its retries and that they keep generatedDateTime are assumed; 5 s is its advice",

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from posthouse.core import signature
 from posthouse.core.errors import SignatureInvalid
-from posthouse.providers.preset import Item, Preset, Reading, SenderRules
-from posthouse.providers.reading import Field, Reader, decode
+from posthouse.providers.preset import Preset, Reading, SenderRules
+from posthouse.providers.reading import Field, Joined, Reader, decode
 from posthouse.providers.received import Received
 from posthouse.providers.schemes import Alone, Encoding, Hmac, Unit
 
@@ -48,30 +48,21 @@ def _character(found: re.Match[str]) -> str:
     return _DECODED[found[0].upper()]
 
 
+#: HubSpot does not promise that eventId alone is unique; these together are, and no retry changes them.
+_IDENTITY: Final = ("eventId", "portalId", "subscriptionId", "objectId", "occurredAt")
 _BATCH: Final = Reader(
     type=(Field(("subscriptionType",)),),
+    identity=Joined(tuple(Field((key,)) for key in _IDENTITY)),
     occurred_at=Field(("occurredAt",)),
     unit=Unit.MILLISECONDS,
     ordering_key=Field(("objectId",)),
     items=(),
 )
 _ALONE: Final = msgspec.structs.replace(_BATCH, items=None)
-#: HubSpot does not promise that eventId alone is unique; these together are, and no retry changes them.
-_IDENTITY: Final = ("portalId", "subscriptionId", "eventId", "objectId", "occurredAt")
 
 
 def _read(received: Received, content: bytes) -> Reading:
-    whole = decode(content)
-    reading = (_BATCH if isinstance(whole, list) else _ALONE)(received, content)
-    return msgspec.structs.replace(reading, items=tuple(_identified(received, item) for item in reading.items))
-
-
-def _identified(received: Received, item: Item) -> Item:
-    event: Any = decode(item.data)
-    found = {key: Field((key,)).find(received, event) for key in _IDENTITY}
-    if found["eventId"] is None or found["occurredAt"] is None:
-        return item
-    return msgspec.structs.replace(item, identity=":".join(text or "" for text in found.values()))
+    return (_BATCH if isinstance(decode(content), list) else _ALONE)(received, content)
 
 
 PRESET: Final = Preset(

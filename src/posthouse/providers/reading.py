@@ -50,7 +50,18 @@ class Field(msgspec.Struct, frozen=True, tag="field"):
         return str(found)
 
 
-Where = Header | Field
+class Joined(msgspec.Struct, frozen=True, tag="joined"):
+    """Made of several places, joined by slashes. Nothing, unless something is in the first and in the last of them."""
+
+    parts: tuple[Header | Field, ...]
+
+    def find(self, received: Received, data: Any) -> str | None:
+        """Their texts; of what is not there an empty one."""
+        found = [part.find(received, data) for part in self.parts]
+        return None if found[0] is None or found[-1] is None else "/".join(text or "" for text in found)
+
+
+Where = Header | Field | Joined
 
 
 class Reader(msgspec.Struct, frozen=True, kw_only=True):

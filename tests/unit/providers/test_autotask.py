@@ -71,7 +71,7 @@ def test_what_it_holds() -> None:
     (item,) = PRESET.read(request(BODY), BODY).items
     assert (item.type, item.occurred_at, item.data) == ("Ticket.Create", 1_757_948_270_000, BODY)
     assert (item.sequence, item.stream) == (1, "a1da62a4-2c49-40a8-8183-69994ce5b3eb")
-    assert item.ordering_key == "Ticket:351181"
+    assert item.ordering_key == "Ticket/351181"
 
 
 def test_the_same_number_of_another_ticket_is_another_event() -> None:

@@ -108,7 +108,7 @@ def test_what_it_holds() -> None:
     body = body_of()
     (item,) = PRESET.read(signed(body), body).items
     assert (item.type, item.identity, item.occurred_at) == ("ticket.updated", None, 1_712_793_600_000)
-    assert (item.ordering_key, item.data, item.contradiction) == ("ticket:69", body, None)
+    assert (item.ordering_key, item.data, item.contradiction) == ("ticket/69", body, None)
     gone = body_of(Action="deleted", Entity=None)
     (item,) = PRESET.read(signed(gone), gone).items
     assert (item.type, item.occurred_at, item.contradiction) == ("ticket.deleted", None, None)

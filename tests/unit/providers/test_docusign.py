@@ -55,7 +55,7 @@ def test_what_is_not_docusigns_is_refused(received: Received, secret: str, reaso
 def test_what_it_holds() -> None:
     (item,) = PRESET.read(signed(), BODY).items
     assert (item.type, item.data, item.ordering_key) == ("envelope-completed", BODY, "e1")
-    assert item.identity == "envelope-completed|10493428|e1||2022-12-07T15:22:55.1234567Z"
+    assert item.identity == "envelope-completed/10493428/e1//2022-12-07T15:22:55.1234567Z"
     assert item.occurred_at == 1_670_426_575_123
 
 

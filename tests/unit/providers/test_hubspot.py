@@ -59,7 +59,7 @@ def test_what_is_not_hubspots_is_refused(received: Received, secret: str, now_s:
 
 def test_what_it_holds() -> None:
     first, second = PRESET.read(signed(), BODY).items
-    assert (first.type, first.identity) == ("contact.propertyChange", "62:7:100:123:1799999999123")
+    assert (first.type, first.identity) == ("contact.propertyChange", "100/62/7/123/1799999999123")
     assert (first.occurred_at, first.data, first.ordering_key) == (1_799_999_999_123, FIRST, "123")
     assert (second.type, second.data) == ("contact.creation", SECOND)
 
