@@ -5,7 +5,8 @@ from types import MappingProxyType
 from typing import Final
 
 from posthouse.core.errors import InvalidInput
-from posthouse.providers import (
+from posthouse.providers.preset import Preset
+from posthouse.providers.senders import (
     adyen,
     asana,
     autotask,
@@ -50,7 +51,6 @@ from posthouse.providers import (
     zendesk,
     zoom,
 )
-from posthouse.providers.preset import Preset
 
 _MODULES: Final = (
     adyen,

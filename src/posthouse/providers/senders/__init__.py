@@ -1,0 +1,1 @@
+"""The senders that Posthouse knows, one module each: ``PRESET`` is all of it."""
