@@ -7,10 +7,11 @@ from pydantic import ConfigDict, Field
 
 from posthouse.api.requests import Body
 from posthouse.core import limits
-from posthouse.core.rules import DEFAULT_RULES, Batch, Order, Payload
+from posthouse.core.rules import DEFAULT_RULES, Batch, Format, Order, Payload
 from posthouse.core.success import SUCCESS_DEFAULT
 from posthouse.gateway.endpoint_input import RETRY_DEFAULT, EndpointChange, EndpointSpec
 from posthouse.gateway.publish import DEFAULT_TENANT
+from posthouse.gateway.rules_input import defaults_of
 
 _RETRY: Final = "`three-weeks`, `standard-webhooks`, `none` or `custom:…`."
 
@@ -36,6 +37,23 @@ BlockSeconds = Annotated[
 ]
 PayloadName = Annotated[
     Literal["full", "thin"], Field(description='`thin`: `data` is `{"id": …}` with the event\'s id only.')
+]
+FormatName = Annotated[
+    Literal[
+        "standard-webhooks",
+        "cloudevents-binary",
+        "cloudevents-structured",
+        "cloudevents-batch",
+        "raw",
+        "gocardless",
+        "asana",
+        "boldpenguin",
+        "procore",
+    ],
+    Field(
+        description="In whose shape requests are; with the retries, time-outs, batches and successes of that system "
+        "unless the endpoint is created with others."
+    ),
 ]
 Success = Annotated[
     str | None,
@@ -117,6 +135,7 @@ class EndpointBody(Body):
     order: OrderName = "none"
     block_seconds: BlockSeconds = None
     payload: PayloadName = "full"
+    format: FormatName = "standard-webhooks"
     batch: BatchBody | None = Field(default=None, description="null: one event, one request.")
     success: Success = None
     filter: FilterText = None
@@ -125,7 +144,9 @@ class EndpointBody(Body):
 
     def spec(self) -> EndpointSpec:
         """The same in the gateway's words."""
-        return EndpointSpec(**_fields(self.model_dump()))
+        given = _fields(self.model_dump())
+        usual = defaults_of(given["format"])
+        return EndpointSpec(**{**given, **{k: v for k, v in usual.items() if k not in self.model_fields_set}})
 
 
 def _left_out(default: object, description: str | None = None) -> Any:
@@ -165,6 +186,7 @@ class EndpointChangeBody(Body):
     order: OrderName = _left_out("none")
     block_seconds: BlockSeconds = _left_out(None)
     payload: PayloadName = _left_out("full")
+    format: FormatName = _left_out("standard-webhooks", "The other fields stay.")
     batch: BatchBody | None = _left_out(None, "Replaces it as a whole. null: one event, one request.")
     success: Success = _left_out(None)
     filter: FilterText = _left_out(None)
@@ -186,6 +208,8 @@ def _fields(fields: dict[str, Any]) -> dict[str, Any]:
         fields["order"] = Order(fields["order"])
     if "payload" in fields:
         fields["payload"] = Payload(fields["payload"])
+    if "format" in fields:
+        fields["format"] = Format(fields["format"])
     if fields.get("batch") is not None:
         fields["batch"] = Batch(**fields["batch"])
     if fields.get("transform") is not None:

@@ -68,6 +68,7 @@ class EndpointView(View):
     order: Literal["none", "fifo", "latest"]
     block_seconds: int | None = Field(description="null unless the order is `fifo`.")
     payload: Literal["full", "thin"]
+    format: str = Field(description="In whose shape requests are.")
     batch: BatchView | None
     success: str = Field(description="Statuses that count as success.")
     filter: str | None
@@ -137,6 +138,7 @@ def _rules_fields(rules: Rules) -> Mapping[str, object]:
         "order": rules.order.value,
         "block_seconds": rules.block_seconds if rules.order is Order.FIFO else None,
         "payload": rules.payload.value,
+        "format": rules.format.value,
         "batch": None if rules.batch is None else msgspec.structs.asdict(rules.batch),
         "success": rules.success or SUCCESS_DEFAULT,
         "filter": rules.filter,

@@ -11,7 +11,7 @@ from posthouse.cli.failure import Failure
 from posthouse.cli.reading import read_argument, usage
 from posthouse.cli.session import extend_signature
 from posthouse.cli.wording import count, moment
-from posthouse.core.rules import Order, Payload
+from posthouse.core.rules import Format, Order, Payload
 from posthouse.core.success import SUCCESS_DEFAULT
 
 P = ParamSpec("P")
@@ -63,6 +63,10 @@ _OPTIONS: Final[Mapping[str, tuple[Any, Any]]] = {
     ),
     "payload": (
         Annotated[Payload | None, typer.Option(help="full sends an event's data; thin sends its id only.")],
+        None,
+    ),
+    "format_": (
+        Annotated[Format | None, typer.Option("--format", help="In whose shape requests are.")],
         None,
     ),
     "batch_max_events": (
@@ -142,6 +146,8 @@ def rule_facts(endpoint: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "order", endpoint["order"]
     if endpoint["payload"] != Payload.FULL:
         yield "payload", endpoint["payload"]
+    if endpoint["format"] != Format.STANDARD:
+        yield "format", endpoint["format"]
     if (batch := endpoint["batch"]) is not None:
         yield "batch", f"up to {batch['max_events']} events, the first waits {batch['max_wait_ms']:,} ms at most"
     if endpoint["success"] != SUCCESS_DEFAULT:
@@ -175,6 +181,8 @@ def _fields(given: Mapping[str, Any]) -> dict[str, object]:
         fields["batch"] = {"max_events": events} if wait is None else {"max_events": events, "max_wait_ms": wait}
     elif wait is not None:
         raise usage("--batch-max-wait-ms belongs to --batch-max-events.")
+    if "format_" in fields:
+        fields["format"] = fields.pop("format_")
     if "filter_" in fields:
         fields["filter"] = _text(fields.pop("filter_"))
     if "transform" in fields:

@@ -32,6 +32,20 @@ class Payload(StrEnum):
     THIN = "thin"  #: the event's id only; the receiver fetches the rest
 
 
+class Format(StrEnum):
+    """In whose shape requests are. A receiver that knows that system's webhooks needs to learn nothing else."""
+
+    STANDARD = "standard-webhooks"
+    CLOUDEVENTS_BINARY = "cloudevents-binary"
+    CLOUDEVENTS_STRUCTURED = "cloudevents-structured"
+    CLOUDEVENTS_BATCH = "cloudevents-batch"
+    RAW = "raw"  #: the data alone
+    GOCARDLESS = "gocardless"
+    ASANA = "asana"
+    BOLDPENGUIN = "boldpenguin"
+    PROCORE = "procore"
+
+
 class Batch(msgspec.Struct, frozen=True, omit_defaults=True):
     """Several events in one request."""
 
@@ -48,6 +62,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: A poison rule: so many seconds of its retry schedule a failing event blocks its key (FIFO), then it is parked.
     block_seconds: int = FIFO_BLOCK_SECONDS_DEFAULT
     payload: Payload = Payload.FULL
+    format: Format = Format.STANDARD
     batch: Batch | None = None  #: None: one event, one request
     success: str = ""  #: statuses that count as success, as core.success writes it (``200-299,409``); empty: 2xx
     filter: str | None = None  #: a CEL expression; events for which it is false are not owed

@@ -26,6 +26,7 @@ from posthouse.core.signature import Signer
 from posthouse.engine.shapes import Shape, Verdict
 from posthouse.engine.windows import Desk
 from posthouse.expressions.errors import ExpressionError
+from posthouse.formats.form import Made
 from posthouse.store.protocol import Settlement, Work
 from posthouse.telemetry import Metrics
 from posthouse.transport.protocol import Exchange, Failure, Request, Transport
@@ -53,7 +54,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     again: list[list[Work]]
 
 
-class _Made(msgspec.Struct, frozen=True, gc=False):
+class _Common(msgspec.Struct, frozen=True, gc=False):
     """What the settlements of one request share."""
 
     schedule: RetrySchedule
@@ -119,23 +120,26 @@ class Sender:
         again: list[list[Work]] = []
         if shape.is_plain:
             (work,) = works
-            message_id, body = work.event.id, envelope_body(work.event)
+            body = envelope_body(work.event)
+            made = Made(signer.headers(work.event.id, started_at // 1_000, body), body)
         else:
             sifted = await self._sift(shape, works, epoch)
             settlements, again, works = sifted.settlements, sifted.again, sifted.sent
             if not works:
                 return Outcome(settlements, None, disable=False, again=again)
-            message_id, body = shape.request(sifted.items, now=started_at)
+            made = shape.request(
+                sifted.items, signer=signer, secrets=lambda: valid_secrets(endpoint, started_at), now=started_at
+            )
         headers = {
             "Content-Type": "application/json",
             "User-Agent": USER_AGENT,
             **own,
-            **signer.headers(message_id, started_at // 1000, body),
+            **made.headers,
         }
         self._reach(Failpoint.SEND_SIGNED)
         kept = RESPONSE_READ_BYTES_MAX if shape.is_batched else RESPONSE_KEPT_BYTES_MAX
         exchange = await self._transport.send(
-            Request(endpoint.url, headers, body, endpoint.connect_timeout_ms, endpoint.timeout_ms, kept)
+            Request(endpoint.url, headers, made.body, endpoint.connect_timeout_ms, endpoint.timeout_ms, kept)
         )
         self._reach(Failpoint.SEND_ANSWERED)
         self._metrics.attempt_total_ms.observe(exchange.timings.total_us / 1000)
@@ -146,7 +150,7 @@ class Sender:
             exchange, named = _read(exchange)
             if len(works) > 1 and _may_concern_one(exchange):
                 return Outcome(settlements, exchange, disable=False, again=[*halves(works), *again])
-        made = _Made(
+        common = _Common(
             desk.schedule,
             epoch,
             probe,
@@ -158,7 +162,7 @@ class Sender:
         )
         disable = False
         for work in works:
-            settlement, gone = self._settle(made, work, named.get(work.event.id))
+            settlement, gone = self._settle(common, work, named.get(work.event.id))
             settlements.append(settlement)
             disable |= gone
         return Outcome(settlements, exchange, disable, again)
@@ -194,36 +198,36 @@ class Sender:
             reason=verdict.reason,
         )
 
-    def _settle(self, made: _Made, work: Work, said: str | None) -> tuple[Settlement, bool]:
+    def _settle(self, common: _Common, work: Work, said: str | None) -> tuple[Settlement, bool]:
         """The settlement of one delivery, and whether the endpoint is gone (410).
 
         ``said``: what the answer to its batch says about its failure; None: nothing, and then it shares the batch's.
         """
         obligation = work.obligation
-        exchange = made.exchange
+        exchange = common.exchange
         failure = exchange.failure if said is None else NOT_TAKEN
         decision = decide(
-            made.schedule,
+            common.schedule,
             attempts=obligation.attempts,
             opened_at=obligation.opened_at,
-            now=made.ended_at,
+            now=common.ended_at,
             failure=failure,
             status=exchange.status,
             retry_after=exchange.retry_after,
             jitter=self._entropy.random(),
         )
         if obligation.last_number == 0:
-            waited = made.started_at - work.event.accepted_at
+            waited = common.started_at - work.event.accepted_at
             self._metrics.accept_to_first_attempt_ms.observe(max(0, waited))
         self._metrics.attempts[failure or "success"] += 1
-        unspent = made.probe and failure is not None and obligation.due_at > made.started_at
+        unspent = common.probe and failure is not None and obligation.due_at > common.started_at
         state = State.RETRYING if unspent else decision.state
         settlement = Settlement(
             obligation=obligation,
-            epoch=made.epoch,
-            attempt=_attempt(obligation.last_number + 1, made, failure, said),
+            epoch=common.epoch,
+            attempt=_attempt(obligation.last_number + 1, common, failure, said),
             state=state,
-            settled_at=made.ended_at,
+            settled_at=common.ended_at,
             due_at=obligation.due_at if unspent else decision.due_at if state is State.RETRYING else 0,
             lane=obligation.lane if unspent else Lane.RETRY,
             reason=None if unspent else decision.reason,
@@ -275,13 +279,13 @@ def _may_concern_one(exchange: Exchange) -> bool:
     return exchange.failure is Failure.STATUS and exchange.status is not None and concerns_content(exchange.status)
 
 
-def _attempt(number: int, made: _Made, failure: str | None, said: str | None) -> Attempt:
-    exchange = made.exchange
+def _attempt(number: int, common: _Common, failure: str | None, said: str | None) -> Attempt:
+    exchange = common.exchange
     timings = exchange.timings
     error = exchange.error if said is None else f"{_NOT_TAKEN}: {said}" if said else f"{_NOT_TAKEN}."
     return Attempt(
         number=number,
-        started_at=made.started_at,
+        started_at=common.started_at,
         outcome=failure or "success",
         status=exchange.status,
         error=error,
@@ -292,6 +296,6 @@ def _attempt(number: int, made: _Made, failure: str | None, said: str | None) ->
         first_byte_us=timings.first_byte_us,
         total_us=timings.total_us,
         reused=exchange.reused,
-        response_headers=made.headers,
-        response_body=made.body,
+        response_headers=common.headers,
+        response_body=common.body,
     )

@@ -1,6 +1,6 @@
 """Shapes: what the rules of an endpoint make of its events and of its answers, compiled once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -11,14 +11,18 @@ from posthouse.core.envelope import body as envelope_body
 from posthouse.core.envelope import reference
 from posthouse.core.model import Event
 from posthouse.core.rules import FILTER_ERROR, FILTERED, TRANSFORM_ERROR, Payload, Rules
+from posthouse.core.signature import Signer
 from posthouse.core.success import parse_success
 from posthouse.expressions.errors import ExpressionError
 from posthouse.expressions.events import EventView
 from posthouse.expressions.filter import Filter
 from posthouse.expressions.transform import Transform
+from posthouse.formats.form import Made
+from posthouse.formats.index import FORMS
 from posthouse.gateway.endpoints import TEST_EVENT_TYPE
 from posthouse.transport.protocol import Exchange, Failure
 
+_MS: Final = 1_000
 _2XX: Final = parse_success("").statuses
 
 
@@ -41,7 +45,17 @@ class Shape:
         rules: of the endpoint. Raises InvalidInput or ExpressionError if they cannot be used.
     """
 
-    __slots__ = ("_filter", "_is_thin", "_success", "_success_text", "_transform", "is_batched", "is_plain", "judges")
+    __slots__ = (
+        "_filter",
+        "_form",
+        "_is_thin",
+        "_success",
+        "_success_text",
+        "_transform",
+        "is_batched",
+        "is_plain",
+        "judges",
+    )
 
     def __init__(self, rules: Rules) -> None:
         success = parse_success(rules.success)
@@ -52,9 +66,10 @@ class Shape:
         self._filter = None if rules.filter is None else Filter(rules.filter)
         self._transform = None if rules.transform is None else Transform(rules.transform)
         self.is_batched = rules.batch is not None  #: also with a single event in it
+        self._form = FORMS.get(rules.format)  # None: the usual one
         evaluates = self._filter is not None or self._transform is not None
-        #: Each event goes alone and as the publisher wrote it, and none is withheld.
-        self.is_plain = not (self.is_batched or self._is_thin or evaluates)
+        #: Each event goes alone and as the publisher wrote it, in the usual format, and none is withheld.
+        self.is_plain = not (self.is_batched or self._is_thin or evaluates or self._form is not None)
 
     def data(self, event: Event) -> bytes | Verdict:
         """The data (JSON) to send of ``event``, or why nothing is.
@@ -78,12 +93,21 @@ class Shape:
         except ExpressionError:
             return _TRANSFORM_ERROR
 
-    def request(self, items: Sequence[tuple[Event, bytes]], *, now: int) -> tuple[str, bytes]:
-        """The id and the body of the request that holds these events, each with its data; made at ``now``, Unix ms."""
+    def request(
+        self, items: Sequence[tuple[Event, bytes]], *, signer: Signer, secrets: Callable[[], Sequence[str]], now: int
+    ) -> Made:
+        """The request that holds these events, each with its data; signed, and made at ``now``, Unix ms.
+
+        ``secrets``: those of ``signer``, the current one first, for a format that signs in another way.
+        """
+        if self._form is not None:
+            return self._form.make(items, secrets(), now)
         if self.is_batched:
-            return batch_id(event.id for event, _ in items), batch_body(items, now=now)
-        ((event, data),) = items
-        return event.id, envelope_body(event, data)
+            message_id, body = batch_id(event.id for event, _ in items), batch_body(items, now=now)
+        else:
+            ((event, data),) = items
+            message_id, body = event.id, envelope_body(event, data)
+        return Made(signer.headers(message_id, now // _MS, body), body)
 
     def judge(self, exchange: Exchange) -> Exchange:
         """``exchange``, failed or not as the endpoint's own statuses say."""

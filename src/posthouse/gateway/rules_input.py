@@ -9,10 +9,11 @@ from posthouse.core import limits
 from posthouse.core.errors import InvalidInput
 from posthouse.core.rate import parse_rate
 from posthouse.core.retry import parse_schedule
-from posthouse.core.rules import DEFAULT_RULES, Batch, Order, Payload, Rules
+from posthouse.core.rules import DEFAULT_RULES, Batch, Format, Order, Payload, Rules
 from posthouse.core.success import SUCCESS_DEFAULT, parse_success
 from posthouse.expressions.filter import validate_filter
 from posthouse.expressions.transform import validate_transform
+from posthouse.formats.index import FORMS
 from posthouse.gateway.faults import Faults, between
 
 _FIELDS: Final = Rules.__struct_fields__
@@ -26,6 +27,7 @@ class RulesChange(msgspec.Struct, frozen=True, kw_only=True):
     order: Order | UnsetType = UNSET
     block_seconds: int | UnsetType = UNSET
     payload: Payload | UnsetType = UNSET
+    format: Format | UnsetType = UNSET
     batch: Batch | UnsetType | None = UNSET
     success: str | UnsetType = UNSET
     filter: str | UnsetType | None = UNSET
@@ -39,6 +41,13 @@ def changed_rules(rules: Rules, change: RulesChange) -> Rules:
     if wanted.get("order", rules.order) is not Order.FIFO:
         wanted.setdefault("block_seconds", DEFAULT_RULES.block_seconds)
     return msgspec.structs.replace(rules, **wanted)
+
+
+def defaults_of(name: Format) -> dict[str, object]:
+    """What an endpoint with this format has unless its creator says otherwise, in the fields of its spec."""
+    form = FORMS.get(name)
+    names = ("retry", "connect_timeout_ms", "timeout_ms", "batch", "success")
+    return {} if form is None else {field: getattr(form, field) for field in names}
 
 
 def canonical_rules(rules: Rules) -> Rules:
@@ -88,6 +97,14 @@ def _check_together(faults: Faults, rules: Rules, retry: str) -> None:
             "unseen",
             "A thin payload holds the event's id alone, so nobody would see what the transformation makes.",
             hint="Leave the transformation out, or set payload to 'full'.",
+        )
+    form = FORMS.get(rules.format)
+    if rules.batch is not None and form is not None and not form.is_list:
+        faults.add(
+            "batch",
+            "without_list",
+            f"A request in the format {rules.format} holds one event.",
+            hint="Leave the batch out, or use a format that holds lists.",
         )
     if rules.order is not Order.FIFO:
         if rules.block_seconds != DEFAULT_RULES.block_seconds:

@@ -9,7 +9,7 @@ import pytest
 from posthouse.core.errors import StoreUnavailable
 from posthouse.core.ids import ENDPOINT, parse_id
 from posthouse.core.model import Endpoint, EndpointState, Environment, Lane
-from posthouse.core.rules import DEFAULT_RULES, Batch, Order, Payload, Rules
+from posthouse.core.rules import DEFAULT_RULES, Batch, Format, Order, Payload, Rules
 from posthouse.gateway.endpoint_input import EndpointChange
 from posthouse.gateway.hints import Condition
 from posthouse.testing.quiet_house import QuietHouse
@@ -21,6 +21,7 @@ FIELDS: dict[str, Any] = {
     "order": "fifo",
     "block_seconds": 600,
     "payload": "full",
+    "format": "gocardless",
     "batch": {"max_events": 100, "max_wait_ms": 500},
     "success": "200-299,409",
     "filter": "data.quantity > 0",
@@ -33,6 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "order": "none",
     "block_seconds": None,
     "payload": "full",
+    "format": "standard-webhooks",
     "batch": None,
     "success": "200-299",
     "filter": None,
@@ -83,6 +85,7 @@ async def test_every_rule_is_kept(client: httpx2.AsyncClient, house: QuietHouse)
         order=Order.FIFO,
         block_seconds=600,
         payload=Payload.FULL,
+        format=Format.GOCARDLESS,
         batch=Batch(100, 500),
         success="200-299,409",
         filter="data.quantity > 0",
@@ -102,15 +105,28 @@ async def test_every_rule_is_changed_by_itself_and_taken_away(client: httpx2.Asy
         if name == "order":
             now["block_seconds"] = 3_600
         assert rules_in(answer.json()) == now
-    unset: dict[str, Any] = dict.fromkeys(FIELDS) | {"order": "none", "payload": "full"}
+    unset: dict[str, Any] = dict.fromkeys(FIELDS) | {"order": "none", "payload": "full", "format": "standard-webhooks"}
     answer = await client.patch(place, json=unset)
     assert rules_in(answer.json()) == {**DEFAULTS, "disable_after_days": None}
     assert (await stored(house, endpoint)).rules == Rules(disable_after_days=None)
 
 
 async def test_null_stands_for_the_default_of_a_new_one_too(client: httpx2.AsyncClient) -> None:
-    nulls = {name: None for name in FIELDS if name not in {"order", "payload"}}
+    nulls = {name: None for name in FIELDS if name not in {"order", "payload", "format"}}
     assert rules_in(await create(client, **nulls)) == {**DEFAULTS, "disable_after_days": None}
+
+
+async def test_with_a_format_come_the_ways_of_that_system(client: httpx2.AsyncClient) -> None:
+    """Unless the request says otherwise; and a later change of the format changes nothing else."""
+    made = await create(client, format="gocardless")
+    assert (made["timeout_ms"], made["batch"]) == (10_000, {"max_events": 250, "max_wait_ms": 1_000})
+    assert made["retry"].startswith("custom:1m,2m,10m")
+    own = await create(client, format="asana", retry="none", batch=None, timeout_ms=7_000)
+    assert (own["retry"], own["batch"], own["timeout_ms"], own["success"]) == ("none", None, 7_000, "200,204")
+    answer = await client.patch(f"/v1/endpoints/{own['id']}", json={"format": "raw"})
+    changed = answer.json()
+    assert {name for name in changed if changed[name] != own[name]} <= {"format", "updated_at"}
+    assert changed["format"] == "raw"
 
 
 async def test_a_batch_waits_a_second_unless_somebody_says_otherwise(client: httpx2.AsyncClient) -> None:
@@ -128,6 +144,8 @@ async def test_a_batch_waits_a_second_unless_somebody_says_otherwise(client: htt
         ({"order": None}, "order", "literal_error"),
         ({"block_seconds": 60}, "block_seconds", "without_order"),
         ({"payload": "slim"}, "payload", "literal_error"),
+        ({"format": "soap"}, "format", "literal_error"),
+        ({"format": "raw", "batch": {"max_events": 2}}, "batch", "without_list"),
         ({"payload": "thin", "transform": {"a": "data.a"}}, "transform", "unseen"),
         ({"batch": {"max_events": 1}}, "batch.max_events", "out_of_range"),
         ({"batch": {}}, "batch.max_events", "missing"),

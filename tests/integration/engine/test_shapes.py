@@ -7,8 +7,11 @@ import pytest
 from posthouse.core.delivery import State
 from posthouse.core.ids import ENDPOINT, delivery_id, make_id
 from posthouse.core.model import Environment
-from posthouse.core.rules import Batch, Order, Payload
+from posthouse.core.rules import Batch, Format, Order, Payload
 from posthouse.gateway.endpoint_input import EndpointChange
+from posthouse.providers.index import preset_named
+from posthouse.providers.preset import Item
+from posthouse.providers.received import Received
 from posthouse.testing.house import House
 from posthouse.testing.scripted_transport import answer
 from posthouse.transport.protocol import Exchange, Request
@@ -101,3 +104,32 @@ async def test_an_event_that_the_answer_names_is_attempted_again(house: House) -
     record = await house.delivery(events[1], endpoint)
     assert (record.state, record.attempts) == (State.DELIVERED, 2)
     assert data_of(house.transport.requests[-1]) == [1]
+
+
+async def test_in_the_format_of_another_system_even_a_refused_batch_is_that_systems(house: House) -> None:
+    """Who receives from GoCardless can verify and split each request, also those into which a refused one is halved."""
+    preset = preset_named("gocardless")
+    endpoint = await house.endpoint(format=Format.GOCARDLESS, batch=Batch(4, 0), retry="none", active=False)
+    secret = endpoint.secrets[0].value
+    items: list[Item] = []
+
+    def receive(request: Request) -> Exchange:
+        received = Received("POST", request.url, tuple(request.headers.items()), request.body, house.clock.now_ms())
+        preset.scheme.verify(received, [secret], now_s=0)
+        found = preset.read(received, request.body).items
+        if any(item.identity == "EV2" for item in found):
+            return answer(422)
+        items.extend(found)
+        return answer(204)
+
+    house.transport.script = receive
+    events = [
+        await house.publish("payments.confirmed", {"id": f"EV{n}", "resource_type": "payments", "action": "confirmed"})
+        for n in range(4)
+    ]
+    await house.node.gateway.endpoints.resume(Environment.LIVE, make_id(ENDPOINT, endpoint.key))
+    await house.settled(4)
+    assert [item.identity for item in items] == ["EV0", "EV1", "EV3"]
+    assert {item.type for item in items} == {"payments.confirmed"}
+    states = [(await house.delivery(event, endpoint)).state for event in events]
+    assert states == [State.DELIVERED, State.DELIVERED, State.EXHAUSTED, State.DELIVERED]

@@ -40,6 +40,7 @@ ENDPOINT = {
     "in_flight_max": 4,
     "order": "fifo",
     "payload": "full",
+    "format": "raw",
     "batch": {"max_events": 10},
     "success": "200-299,409",
     "transform": {"n": "data.n"},

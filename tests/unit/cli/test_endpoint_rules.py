@@ -31,6 +31,7 @@ ENDPOINT: dict[str, Any] = {
     "order": "fifo",
     "block_seconds": 3_600,
     "payload": "thin",
+    "format": "gocardless",
     "batch": {"max_events": 100, "max_wait_ms": 1_500},
     "success": "200-299,409",
     "filter": "data.n > 1",
@@ -50,7 +51,7 @@ ENDPOINT: dict[str, Any] = {
 }
 GIVEN = [
     *("--rate", "50/s", "--in-flight-max", "1", "--order", "fifo", "--block-seconds", "600"),
-    *("--payload", "full", "--batch-max-events", "100", "--batch-max-wait-ms", "1500"),
+    *("--payload", "full", "--format", "asana", "--batch-max-events", "100", "--batch-max-wait-ms", "1500"),
     *("--success", "200-299,409", "--filter", "data.n > 1", "--transform", '{"n": "data.n"}'),
     *("--disable-after-days", "14"),
 ]
@@ -60,6 +61,7 @@ FIELDS = {
     "order": "fifo",
     "block_seconds": 600,
     "payload": "full",
+    "format": "asana",
     "batch": {"max_events": 100, "max_wait_ms": 1_500},
     "success": "200-299,409",
     "filter": "data.n > 1",
@@ -83,11 +85,13 @@ def test_a_change_names_the_rules_that_are_given(api: Any, run: Run) -> None:
 
 
 def test_every_rule_can_be_taken_away(api: Any, run: Run) -> None:
-    """But for the order and the payload, which have a word for it."""
+    """But for the order, the payload and the format, which have a word for it."""
     api.on("PATCH /v1/endpoints/ep_1", ENDPOINT)
     options = [part for name in UNSETTABLE for part in ("--unset", name)]
-    assert run("endpoints", "update", "ep_1", *options, "--order", "none", "--payload", "full").code == Exit.OK
-    assert api.body() == {**dict.fromkeys(FIELDS), "order": "none", "payload": "full"}
+    usual = {"order": "none", "payload": "full", "format": "standard-webhooks"}
+    options += [part for name, word in usual.items() for part in (f"--{name}", word)]
+    assert run("endpoints", "update", "ep_1", *options).code == Exit.OK
+    assert api.body() == {**dict.fromkeys(FIELDS), **usual}
 
 
 def test_an_endpoint_need_never_be_disabled(api: Any, run: Run) -> None:
@@ -144,6 +148,7 @@ def test_rules_and_health_are_shown(api: Any, run: Run) -> None:
         "at once": "1 request",
         "order": "fifo; a failing event blocks its ordering key for 3,600 s",
         "payload": "thin",
+        "format": "gocardless",
         "batch": "up to 100 events, the first waits 1,500 ms at most",
         "success": "200-299,409",
         "filter": "data.n > 1",
@@ -163,6 +168,7 @@ def test_usual_rules_are_not_shown(api: Any, run: Run) -> None:
         **dict.fromkeys(FIELDS),
         "order": "none",
         "payload": "full",
+        "format": "standard-webhooks",
         "success": "200-299",
         "health": {**dict.fromkeys(ENDPOINT["health"]), "state": "ok", "in_flight": 0},
     }

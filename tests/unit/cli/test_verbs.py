@@ -29,6 +29,7 @@ ENDPOINT = {
     "order": "none",
     "block_seconds": None,
     "payload": "full",
+    "format": "standard-webhooks",
     "batch": None,
     "success": "200-299",
     "filter": None,

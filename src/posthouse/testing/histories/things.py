@@ -54,6 +54,7 @@ _NO_RULES: Final[View] = {
     "order": "none",
     "block_seconds": None,
     "payload": "full",
+    "format": "standard-webhooks",
     "batch": None,
     "success": "200-299",
     "filter": None,

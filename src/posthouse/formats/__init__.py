@@ -1,0 +1,1 @@
+"""How a request to an endpoint looks when it is to look as another system's."""

@@ -1,0 +1,35 @@
+"""What a format is: how events become one request, and what goes with that."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from posthouse.core.model import Event
+from posthouse.core.rules import Batch
+
+Item = tuple[Event, bytes]  #: an event, and the data (JSON) to send of it
+
+
+class Made(NamedTuple):
+    """One request."""
+
+    headers: dict[str, str]
+    body: bytes
+
+
+class Form(msgspec.Struct, frozen=True, kw_only=True):
+    """One format.
+
+    ``make(items, secrets, now)`` writes a request with these events, signed with these secrets (the current one first,
+    each as the endpoint shows it), which is made at ``now``, Unix ms. It is pure, and is called for each attempt.
+    """
+
+    make: Callable[[Sequence[Item], Sequence[str], int], Made]
+    is_list: bool = False  #: a request holds a list of events, perhaps of a single one
+    #: What an endpoint with this format has unless somebody sets another one.
+    retry: str = "three-weeks"
+    connect_timeout_ms: int = 5_000
+    timeout_ms: int = 60_000
+    batch: Batch | None = None
+    success: str = ""
