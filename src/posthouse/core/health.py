@@ -146,11 +146,6 @@ class Breaker:
         self.probing = False
         self.probe_at = now
 
-    def recovered(self) -> None:
-        """Nothing that waited is left: attempts go as usual. Only a breaker that recovers is closed by it."""
-        if self.state is BreakerState.RECOVERING:
-            self.state = BreakerState.CLOSED
-
     def restore(self, health: Health, now: float) -> None:
         """Make a new breaker what it was in a node before this one. One that was open is probed at once."""
         if health.opened_at is None:

@@ -159,4 +159,3 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     handshake: Callable[[Received, Sequence[str]], Handshake | None] | None = None
     heartbeat_seconds: int | None = None  #: in which rhythm it says that it is alive, if it does
     window_seconds: int = ID_WINDOW_SECONDS  #: for so long an identity stands for one event
-    tolerance_help: str = ""  #: of the time that it signs, where ours is not the documented one

@@ -202,21 +202,6 @@ def test_it_opens_out_of_the_recovery_by_the_same_thresholds() -> None:
     assert (breaker.failing_since, breaker.probe_at) == (201_000, 202.0)
 
 
-def test_it_closes_when_it_has_recovered() -> None:
-    breaker = recovering()
-    breaker.recovered()
-    assert breaker.state is BreakerState.CLOSED
-
-
-@pytest.mark.parametrize(
-    ("make", "state"), [(Breaker, BreakerState.CLOSED), (opened, BreakerState.OPEN)], ids=["closed", "open"]
-)
-def test_only_one_that_recovers_is_closed_by_that(make: type[Breaker], state: BreakerState) -> None:
-    breaker = make()
-    breaker.recovered()
-    assert breaker.state is state
-
-
 @pytest.mark.parametrize(
     ("usual", "rate", "expected"),
     [(0.0, None, 50.0), (25.0, None, 50.0), (100.0, None, 200.0), (100.0, 150.0, 150.0), (0.0, 0.5, 0.5)],

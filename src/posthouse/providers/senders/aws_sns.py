@@ -91,6 +91,7 @@ PRESET: Final = Preset(
     title="Amazon SNS",
     docs="https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html",
     secret_help=("The ARN of the topic that may send here (arn:aws:sns:…); Amazon signs every topic's messages."),
+    # It names none; ours is longer than the hour for which a message can be sent again.
     scheme=SnsSignature(),
     # A SubscriptionConfirmation is an event as well: somebody must fetch its SubscribeURL.
     read=Reader(type=(Field(("Type",)),), identity=Field(("MessageId",)), occurred_at=Field(("Timestamp",))),
@@ -103,5 +104,4 @@ PRESET: Final = Preset(
         drops_s=60,
         known="its default policy, which a subscription may stretch to an hour",
     ),
-    tolerance_help="It names none; ours is longer than the hour for which a message can be sent again.",
 )

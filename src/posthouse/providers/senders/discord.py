@@ -50,6 +50,7 @@ PRESET: Final = Preset(
     title="Discord",
     docs="https://docs.discord.com/developers/events/webhook-events",
     secret_help="The public key of the application, on its page General Information: 64 hexadecimal digits.",
+    # Discord names no tolerance; five minutes are ours.
     scheme=_SCHEME,
     read=_read,
     answers=Answers(accepted=204, unknown=204),
@@ -61,5 +62,4 @@ PRESET: Final = Preset(
     handshake=_handshake,
     # Discord has no ids, but the body holds the microsecond of the event, and retries go on for ten minutes.
     window_seconds=DAY_SECONDS,
-    tolerance_help="Discord names no tolerance; five minutes are ours.",
 )

@@ -73,6 +73,7 @@ PRESET: Final = Preset(
     title="Mailgun",
     docs="https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks",
     secret_help=("The HTTP webhook signing key on the dashboard's page on API security; it is no API key."),
+    # It names none, and retries for eight hours; the signature does not cover the event.
     scheme=MailgunSignature(),
     read=read,
     # 406 is the one answer that it does not repeat a request after: what is too large will be so again.
@@ -84,5 +85,4 @@ PRESET: Final = Preset(
         drops_s=_RETRIES_S,
         known="documented, also that it never repeats a delivered event; the deadline is assumed",
     ),
-    tolerance_help="It names none, and retries for eight hours; the signature does not cover the event.",
 )

@@ -11,6 +11,7 @@ PRESET: Final = Preset(
     title="Paddle",
     docs="https://developer.paddle.com/webhooks/signature-verification",
     secret_help=("The notification destination's secret key (pdl_ntfset_…) under Developer tools, Notifications."),
+    # Its libraries allow 5 seconds, which asks much of clocks and networks; ours is a minute.
     scheme=Hmac(
         header="Paddle-Signature",
         signature_key="h1",
@@ -34,5 +35,4 @@ PRESET: Final = Preset(
         drops_s=3 * DAY_SECONDS,
         known="60 retries in three days (sandbox: 3 in 15 minutes); the steps are not published",
     ),
-    tolerance_help="Its libraries allow 5 seconds, which asks much of clocks and networks; ours is a minute.",
 )

@@ -68,6 +68,7 @@ PRESET: Final = Preset(
     title="PayPal",
     docs="https://developer.paypal.com/api/rest/webhooks/rest/",
     secret_help=("The webhook's id (17 letters and digits), beside its URL in the developer dashboard."),
+    # It names none; ours is as long as it retries. A repeated event is known by its id.
     scheme=PayPalSignature(),
     read=Reader(
         type=(Field(("event_type",)),),
@@ -79,5 +80,4 @@ PRESET: Final = Preset(
     sender=SenderRules(
         drops_s=3 * DAY_SECONDS, known="up to 25 retries over three days are documented; deadline and steps are assumed"
     ),
-    tolerance_help="It names none; ours is as long as it retries. A repeated event is known by its id.",
 )

@@ -63,6 +63,7 @@ PRESET: Final = Preset(
     title="SendGrid",
     docs="https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features",
     secret_help=("The webhook's verification key under Settings, Mail Settings, Event Webhook (MFkw…)."),
+    # It names none; ours is as long as it retries. A repeated event is known by its id.
     scheme=SendGridSignature(),
     read=Reader(
         type=(Field(("event",)),),
@@ -74,5 +75,4 @@ PRESET: Final = Preset(
     ),
     answers=Answers(retry_after_s=None),
     sender=SenderRules(drops_s=DAY_SECONDS, known="it retries for a day; deadline and steps are assumed"),
-    tolerance_help="It names none; ours is as long as it retries. A repeated event is known by its id.",
 )

@@ -34,6 +34,7 @@ PRESET: Final = Preset(
     title="Zendesk",
     docs="https://developer.zendesk.com/documentation/webhooks/verifying/",
     secret_help="The signing secret of the webhook in the Admin Center (Reveal secret), used as it is written.",
+    # Zendesk names no tolerance; five minutes are ours.
     scheme=Hmac(
         header="X-Zendesk-Webhook-Signature",
         signed="{ts}{body}",
@@ -49,5 +50,4 @@ PRESET: Final = Preset(
         listed=frozenset({409, 429, 503}),
         known="the codes are assumed, and that 429 and 503 need a Retry-After below 60 seconds",
     ),
-    tolerance_help="Zendesk names no tolerance; five minutes are ours.",
 )

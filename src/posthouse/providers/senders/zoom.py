@@ -63,6 +63,7 @@ PRESET: Final = Preset(
     title="Zoom",
     docs="https://developers.zoom.us/docs/api/webhooks/",
     secret_help="The secret token of the app, on the page Features > Access of the Zoom App Marketplace.",
+    # Zoom names no tolerance; five minutes are ours.
     scheme=_SCHEME,
     read=Reader(
         type=(Field(("event",)),),
@@ -79,5 +80,4 @@ PRESET: Final = Preset(
     heartbeat_seconds=3 * DAY_SECONDS,
     # Zoom has no ids, but the body holds the millisecond of the event; its last retry comes 85 minutes after the first.
     window_seconds=DAY_SECONDS,
-    tolerance_help="Zoom names no tolerance; five minutes are ours.",
 )

@@ -5,9 +5,9 @@ import hmac
 
 import pytest
 
-from posthouse.core.errors import SignatureInvalid
 from posthouse.providers.received import Received, Unreadable
 from posthouse.providers.senders.elevenlabs import PRESET
+from posthouse.testing.refusals import refusals
 
 SECRET = "wsec_0123456789abcdef"
 NOW_S = 1_800_000_000
@@ -20,13 +20,7 @@ def signed(body: bytes = BODY, secret: str = SECRET, at: int = NOW_S) -> Receive
     return Received("POST", "https://example.com/in/x", headers, body, at * 1_000)
 
 
-def reason(received: Received, *secrets: str, now_s: int = NOW_S) -> str | None:
-    """Why a request is refused; None: it is genuine."""
-    try:
-        PRESET.scheme.verify(received, secrets or [SECRET], now_s=now_s)
-    except SignatureInvalid as refused:
-        return refused.reason
-    return None
+reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
 
 
 def test_what_elevenlabs_signs_is_genuine_with_any_secret_in_use() -> None:

@@ -6,9 +6,9 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from posthouse.core.errors import SignatureInvalid
 from posthouse.providers.received import Received, Unreadable
 from posthouse.providers.senders.github import PRESET
+from posthouse.testing.refusals import refusals
 
 #: From docs.github.com, Validating webhook deliveries, Testing the webhook payload validation.
 SECRET = "It's a Secret to Everybody"
@@ -26,13 +26,7 @@ def signed(body: bytes = BODY, secret: str = SECRET, kind: str = "issues") -> Re
     return request(body, "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest(), kind)
 
 
-def reason(received: Received, *secrets: str, now_s: int = NOW_S) -> str | None:
-    """Why a request is refused; None: it is genuine."""
-    try:
-        PRESET.scheme.verify(received, secrets or [SECRET], now_s=now_s)
-    except SignatureInvalid as refused:
-        return refused.reason
-    return None
+reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
 
 
 def test_the_documentation_s_vector_is_genuine() -> None:

@@ -8,6 +8,7 @@ import pytest
 from posthouse.core.errors import SignatureInvalid
 from posthouse.providers.received import Received, Unreadable
 from posthouse.providers.senders.meta import PRESET
+from posthouse.testing.refusals import refusals
 
 SECRET = "0123456789abcdef0123456789abcdef"
 TOKEN = "verify:meaty hamburger"
@@ -32,13 +33,7 @@ def asked(query: str, method: str = "GET") -> Received:
     return Received(method, f"https://example.com/in/x?{query}", (), b"", NOW_S * 1_000)
 
 
-def reason(received: Received, *secrets: str, now_s: int = NOW_S) -> str | None:
-    """Why a request is refused; None: it is genuine."""
-    try:
-        PRESET.scheme.verify(received, secrets or [SECRET], now_s=now_s)
-    except SignatureInvalid as refused:
-        return refused.reason
-    return None
+reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
 
 
 def test_what_meta_signs_is_genuine_with_any_secret_in_use() -> None:

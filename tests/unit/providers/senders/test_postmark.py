@@ -2,9 +2,9 @@
 
 import pytest
 
-from posthouse.core.errors import SignatureInvalid
 from posthouse.providers.received import Received, Unreadable
 from posthouse.providers.senders.postmark import PRESET
+from posthouse.testing.refusals import refusals
 
 #: From RFC 7617, section 2.
 SECRET = "Aladdin:open sesame"
@@ -19,13 +19,7 @@ def signed(body: bytes = BODY, value: str = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
     return Received("POST", "https://example.com/in/x", (("Authorization", value),), body, NOW_S * 1_000)
 
 
-def reason(received: Received, *secrets: str, now_s: int = NOW_S) -> str | None:
-    """Why a request is refused; None: it is genuine."""
-    try:
-        PRESET.scheme.verify(received, secrets or [SECRET], now_s=now_s)
-    except SignatureInvalid as refused:
-        return refused.reason
-    return None
+reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
 
 
 def test_the_rfc_s_example_is_genuine_with_any_secret_in_use() -> None:

@@ -9,6 +9,7 @@ from slack_sdk.signature import SignatureVerifier
 from posthouse.core.errors import SignatureInvalid
 from posthouse.providers.received import Received, Unreadable
 from posthouse.providers.senders.slack import PRESET
+from posthouse.testing.refusals import refusals
 
 #: From docs.slack.dev, Verifying requests from Slack.
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
@@ -45,13 +46,7 @@ def request(body: bytes, signature: str, content_type: str) -> Received:
     return Received("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
 
 
-def reason(received: Received, *secrets: str, now_s: int = NOW_S) -> str | None:
-    """Why a request is refused; None: it is genuine."""
-    try:
-        PRESET.scheme.verify(received, secrets or [SECRET], now_s=now_s)
-    except SignatureInvalid as refused:
-        return refused.reason
-    return None
+reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
 
 
 def test_the_documentation_s_example_and_what_its_library_signs_are_genuine() -> None:

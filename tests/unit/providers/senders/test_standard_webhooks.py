@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from posthouse.core.errors import SignatureInvalid
 from posthouse.providers.received import Received, Unreadable
 from posthouse.providers.senders.standard_webhooks import PRESET
+from posthouse.testing.refusals import refusals
 
 #: From standard-webhooks/standard-webhooks, libraries/python/tests/test_webhooks.py.
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -33,13 +33,7 @@ def signed(body: bytes = BODY, secret: str = SECRET, at: int = NOW_S) -> Receive
     return Received("POST", "https://example.com/in/x", headers, body, at * 1_000)
 
 
-def reason(received: Received, *secrets: str, now_s: int = NOW_S) -> str | None:
-    """Why a request is refused; None: it is genuine."""
-    try:
-        PRESET.scheme.verify(received, secrets or [SECRET], now_s=now_s)
-    except SignatureInvalid as refused:
-        return refused.reason
-    return None
+reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
 
 
 def test_the_specification_s_vector_and_its_library_s_signatures_are_genuine() -> None:

@@ -3,9 +3,9 @@
 import pytest
 import stripe
 
-from posthouse.core.errors import SignatureInvalid
 from posthouse.providers.received import Received, Unreadable
 from posthouse.providers.senders.stripe import PRESET
+from posthouse.testing.refusals import refusals
 
 SECRET = "whsec_test_secret"
 NOW_S = 1_800_000_000
@@ -23,13 +23,7 @@ def signed(body: bytes = BODY, secret: str = SECRET, at: int = NOW_S) -> Receive
     return Received("POST", "https://example.com/in/x", headers, body, at * 1_000)
 
 
-def reason(received: Received, *secrets: str, now_s: int = NOW_S) -> str | None:
-    """Why a request is refused; None: it is genuine."""
-    try:
-        PRESET.scheme.verify(received, secrets or [SECRET], now_s=now_s)
-    except SignatureInvalid as refused:
-        return refused.reason
-    return None
+reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
 
 
 def test_what_its_library_signs_is_genuine() -> None:

@@ -5,9 +5,9 @@ import hmac
 
 import pytest
 
-from posthouse.core.errors import SignatureInvalid
 from posthouse.providers.received import Received, Unreadable
 from posthouse.providers.senders.vercel import PRESET
+from posthouse.testing.refusals import refusals
 
 SECRET = "0a1b2c3d4e5f"
 NOW_S = 1_800_000_000
@@ -19,13 +19,7 @@ def signed(body: bytes = BODY, secret: str = SECRET) -> Received:
     return Received("POST", "https://example.com/in/x", (("X-Vercel-Signature", digest),), body, NOW_S * 1_000)
 
 
-def reason(received: Received, *secrets: str, now_s: int = NOW_S) -> str | None:
-    """Why a request is refused; None: it is genuine."""
-    try:
-        PRESET.scheme.verify(received, secrets or [SECRET], now_s=now_s)
-    except SignatureInvalid as refused:
-        return refused.reason
-    return None
+reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
 
 
 def test_what_vercel_signs_is_genuine_with_any_secret_in_use() -> None:
