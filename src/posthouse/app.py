@@ -12,11 +12,11 @@ import msgspec
 import uvloop
 
 from posthouse import __version__
-from posthouse.api.server import ApiServer
 from posthouse.assembly import Machine, assemble
 from posthouse.config import Config
 from posthouse.core.errors import ConfigurationError, PosthouseError
 from posthouse.node import Node
+from posthouse.serving.server import ApiServer
 from posthouse.store.protocol import Store
 from posthouse.telemetry import Log, configure_logging, log
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from posthouse.api.server import ApiServer
 from posthouse.config import Config
 from posthouse.core.address import AddressPolicy
 from posthouse.core.failpoints import Reach, pass_by
 from posthouse.core.ports import Clock, Entropy
 from posthouse.node import Node, Ports
+from posthouse.serving.server import ApiServer
 from posthouse.store.open import open_store
 from posthouse.store.protocol import Store
 from posthouse.store.sqlite.offload import Offload

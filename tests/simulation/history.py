@@ -10,8 +10,8 @@ from collections import Counter
 
 from starlette.types import Receive, Scope, Send
 
-from posthouse.api.server import ApiServer
 from posthouse.core.address import AddressPolicy
+from posthouse.serving.server import ApiServer
 from posthouse.testing.receiver import Receiver
 from posthouse.testing.simulation.http_client import HttpClient, NoAnswer
 from posthouse.testing.simulation.loop import Crash, SimLoop, pass_time

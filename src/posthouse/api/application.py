@@ -12,12 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from posthouse.api.bodies import Bodies
 from posthouse.api.gate import Gate
 from posthouse.api.health import health_routes
 from posthouse.api.openapi import Description
-from posthouse.api.plain import PlainResource
-from posthouse.api.problems import encode_problem, error_for_status
 from posthouse.api.publishing import publish_routes
 from posthouse.api.routes.administration import audit_routes, key_routes, tenant_routes
 from posthouse.api.routes.backlog import backlog_routes
@@ -28,6 +25,9 @@ from posthouse.api.routes.filters import filter_routes
 from posthouse.api.routes.jobs import job_routes
 from posthouse.core.errors import InvalidInput, PosthouseError
 from posthouse.gateway.gateway import Gateway
+from posthouse.serving.bodies import Bodies
+from posthouse.serving.plain import PlainResource
+from posthouse.serving.problems import encode_problem, error_for_status
 
 OPENAPI_PATH: Final = "/openapi.json"
 VALIDATION_ERRORS_MAX: Final = 100

@@ -4,7 +4,11 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from posthouse.api.bodies import (
+from posthouse.core.errors import InvalidInput, PosthouseError
+from posthouse.core.limits import MANAGEMENT_BODY_BYTES_MAX
+from posthouse.gateway.principal import Authenticator, Permission
+from posthouse.gateway.publish import check_idempotency_key
+from posthouse.serving.bodies import (
     AUTHORIZATION,
     IDEMPOTENCY_KEY,
     Bodies,
@@ -15,11 +19,7 @@ from posthouse.api.bodies import (
     fields_of,
     text_of,
 )
-from posthouse.api.problems import send_problem
-from posthouse.core.errors import InvalidInput, PosthouseError
-from posthouse.core.limits import MANAGEMENT_BODY_BYTES_MAX
-from posthouse.gateway.principal import Authenticator, Permission
-from posthouse.gateway.publish import check_idempotency_key
+from posthouse.serving.problems import send_problem
 from posthouse.telemetry import Log, log
 
 PRINCIPAL: Final = "posthouse.principal"  #: where routes find who asks, in the scope

@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
-from posthouse.api.plain import PlainResource
 from posthouse.core.errors import ShuttingDown, StoreUnavailable
+from posthouse.serving.plain import PlainResource
 
 PROBE_SECONDS_MAX: Final = 2.0
 PROBE_KEPT_SECONDS: Final = 1.0  #: an answer this young is given again, so that asking often writes seldom

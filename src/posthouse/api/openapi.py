@@ -7,11 +7,11 @@ import msgspec
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
-from posthouse.api.problems import MEDIA_TYPE, Problem, problem_of
 from posthouse.api.requests import PublishBatchBody, PublishBody
 from posthouse.api.views import PublishedBatchView, PublishedView
 from posthouse.core import errors
 from posthouse.core.errors import PosthouseError
+from posthouse.serving.problems import MEDIA_TYPE, Problem, problem_of
 
 Document = dict[str, Any]
 

@@ -9,7 +9,11 @@ from typing import Final, Protocol
 import msgspec
 from starlette.types import Message, Receive, Scope, Send
 
-from posthouse.api.bodies import (
+from posthouse.core.errors import PosthouseError
+from posthouse.core.limits import BATCH_BODY_BYTES_MAX, EVENT_BODY_BYTES_MAX
+from posthouse.core.model import Environment
+from posthouse.gateway.principal import Authenticator, Permission
+from posthouse.serving.bodies import (
     AUTHORIZATION,
     IDEMPOTENCY_KEY,
     Bodies,
@@ -20,12 +24,8 @@ from posthouse.api.bodies import (
     text_of,
     too_large,
 )
-from posthouse.api.problems import send_problem
-from posthouse.api.protocol import ANSWER_AT_ONCE
-from posthouse.core.errors import PosthouseError
-from posthouse.core.limits import BATCH_BODY_BYTES_MAX, EVENT_BODY_BYTES_MAX
-from posthouse.core.model import Environment
-from posthouse.gateway.principal import Authenticator, Permission
+from posthouse.serving.problems import send_problem
+from posthouse.serving.protocol import ANSWER_AT_ONCE
 from posthouse.store.protocol import Accepted
 from posthouse.telemetry import Log, log
 

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from posthouse.api.server import ApiServer
+from posthouse.serving.server import ApiServer
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.quiet_house import QuietHouse
 

@@ -11,9 +11,9 @@ import pytest
 import uvloop
 from starlette.types import Receive, Scope, Send
 
-from posthouse.api.protocol import HttpBounds, Phase
-from posthouse.api.server import ApiServer
 from posthouse.core import limits
+from posthouse.serving.protocol import HttpBounds, Phase
+from posthouse.serving.server import ApiServer
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.quiet_house import QuietHouse
 

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthouse.api.server import ApiServer
 from posthouse.core.limits import REQUEST_HEADER_BYTES_MAX
+from posthouse.serving.server import ApiServer
 from posthouse.testing.histories.life import Death, Life
 from posthouse.testing.histories.receivers import Receivers, World
 from posthouse.testing.histories.still_loop import StillLoop

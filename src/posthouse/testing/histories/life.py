@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import urlencode
 
-from posthouse.api.server import ApiServer
 from posthouse.config import Config
 from posthouse.core.address import AddressPolicy
 from posthouse.core.failpoints import Failpoint
 from posthouse.core.ports import Entropy
 from posthouse.node import Node, Ports
+from posthouse.serving.server import ApiServer
 from posthouse.store.open import open_store
 from posthouse.store.protocol import Store
 from posthouse.testing.histories.still_loop import StillLoop

@@ -6,8 +6,8 @@ import contextlib
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from posthouse.api.server import ApiServer
 from posthouse.core.address import AddressPolicy
+from posthouse.serving.server import ApiServer
 from posthouse.testing.receiver import Answer as Scripted
 from posthouse.testing.receiver import AnswerThen, Behaviour, Close, Drip, Hang, Raw, Receiver, Reset
 from posthouse.testing.simulation.http_client import HttpClient, NoAnswer

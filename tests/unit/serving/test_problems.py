@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from posthouse.api.problems import encode_problem, error_for_status
 from posthouse.core import errors
 from posthouse.core.errors import InvalidInput, Overloaded, PosthouseError, Unauthorized
+from posthouse.serving.problems import encode_problem, error_for_status
 
 
 def kinds(kind: type[PosthouseError] = PosthouseError) -> Iterator[type[PosthouseError]]:

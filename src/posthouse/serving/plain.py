@@ -5,8 +5,8 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from posthouse.api.problems import send_problem
 from posthouse.core.errors import MethodNotAllowed, PosthouseError
+from posthouse.serving.problems import send_problem
 from posthouse.telemetry import Log, log
 
 _METHODS: Final = frozenset({"GET", "HEAD"})

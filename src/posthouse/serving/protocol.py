@@ -15,7 +15,6 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from posthouse.api.problems import encode_problem
 from posthouse.core import limits
 from posthouse.core.errors import (
     HeadersTooLarge,
@@ -25,6 +24,7 @@ from posthouse.core.errors import (
     RequestTimeout,
     TooLarge,
 )
+from posthouse.serving.problems import encode_problem
 
 #: ASGI extension: ``answer(status, head, body)`` writes a whole answer in one call.
 ANSWER_AT_ONCE: Final = "posthouse.answer"

@@ -11,8 +11,8 @@ from typing import Final
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 
-from posthouse.api.protocol import BoundedProtocol, Connections, HttpBounds
 from posthouse.core.ports import Clock
+from posthouse.serving.protocol import BoundedProtocol, Connections, HttpBounds
 
 _BACKLOG: Final = 2_048
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from posthouse.api.bodies import Bodies, Disconnected, check_body, check_media_type, fields_of
 from posthouse.core.errors import InvalidInput, Overloaded, TooLarge, UnsupportedMediaType
+from posthouse.serving.bodies import Bodies, Disconnected, check_body, check_media_type, fields_of
 
 PART = {"type": "http.request", "body": b"x" * 40, "more_body": True}
 LAST = {"type": "http.request", "body": b"x" * 40}

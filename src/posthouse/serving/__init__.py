@@ -1,0 +1,1 @@
+"""HTTP as a node speaks it: connections within bounds, bodies, problems. What answers stands above."""
