@@ -105,4 +105,4 @@ async def assemble(config: Config, machine: Machine) -> Assembled:
         resolver.close()
         await store.close()
         raise
-    return Assembled(store, node, ApiServer(node.app, clock), release=resolver.close)
+    return Assembled(store, node, ApiServer(node.app, clock, direct=node.direct), release=resolver.close)

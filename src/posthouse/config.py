@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
@@ -73,6 +74,10 @@ class Config(BaseModel):
         le=limits.FRESH_SECONDS_MAX,
         description="Seconds after which an event is no longer fresh: an older one starts in the backlog lane.",
     )
+    public_url: str | None = Field(
+        default=None,
+        description="URL by which senders reach this node, without a path; by default as each request names it.",
+    )
     drain_seconds: float = Field(
         default=30.0,
         ge=0,
@@ -124,6 +129,18 @@ class Config(BaseModel):
         if value is not None and not value.is_file():
             raise ValueError("there is no such file")
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _url_is_an_origin(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+            raise ValueError("must be an http or https URL such as https://hooks.example.com")
+        if parts.path not in {"", "/"} or parts.query or parts.fragment:
+            raise ValueError("must have no path, query or fragment")
+        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _relations(self) -> "Config":

@@ -19,7 +19,12 @@ from posthouse.engine.engine import Engine
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.gateway import Gateway
 from posthouse.gateway.key_source import KeySource
+from posthouse.gateway.refused import RefusedRoom
+from posthouse.gateway.routes import EventRouter
 from posthouse.gateway.target_check import Resolve
+from posthouse.inbox.inbox import Inbox
+from posthouse.inbox.keeper import Keeper
+from posthouse.ingest.edge import InboundEdge
 from posthouse.store.protocol import Store
 from posthouse.telemetry import Log, Metrics, log
 from posthouse.transport.protocol import Transport
@@ -44,7 +49,7 @@ class Ports:
 
 
 class Node:
-    """One node: a store, the use-cases over it, the engine, and the API as an ASGI application."""
+    """One node: a store, the use-cases over it, inbox and engine, and all that it answers as an ASGI application."""
 
     def __init__(self, config: Config, ports: Ports, *, key_floor: int, metrics: Metrics | None = None) -> None:
         store, clock, entropy = ports.store, ports.clock, ports.entropy
@@ -54,44 +59,76 @@ class Node:
         self.metrics = metrics or Metrics()
         self.name = f"node-{entropy.token(_NAME_BYTES).hex()}"
         catalogue = Catalogue(store.catalogue)
-        self.engine = Engine(
-            store,
+        self.engine = self._make_engine(config, catalogue)
+        new_key = KeySource(clock, node=NODE_NUMBER, floor=key_floor)
+        router = EventRouter(catalogue, fresh_seconds=config.fresh_seconds)
+        refused = RefusedRoom(store.inbound)
+        self._keeper = Keeper(store.inbound, catalogue, refused, clock=clock, new_key=new_key, metrics=self.metrics)
+        self.inbox = Inbox(
+            store.inbound,
             catalogue,
-            ports.transport,
+            router,
+            self.engine,
+            self._keeper,
+            transport=ports.transport,
             clock=clock,
-            entropy=entropy,
+            new_key=new_key,
             metrics=self.metrics,
-            node=self.name,
-            disable=lambda endpoint, reason: self.gateway.endpoints.disable(endpoint.key, reason),
-            in_flight_max=config.in_flight_max,
-            in_flight_per_endpoint=config.in_flight_per_endpoint,
-            in_flight_per_tenant=config.in_flight_per_tenant,
             reach=ports.reach,
         )
         self.gateway = Gateway(
             store,
             catalogue,
             self.engine,
-            self.metrics,
+            self.inbox,
+            metrics=self.metrics,
             clock=clock,
             entropy=entropy,
-            new_key=KeySource(clock, node=NODE_NUMBER, floor=key_floor),
+            new_key=new_key,
             policy=ports.policy,
             resolve=ports.resolve,
             room=lambda: self.engine.board.room,
-            fresh_seconds=config.fresh_seconds,
+            router=router,
+            refused=refused,
             reach=ports.reach,
         )
-        self._store_bytes = self._wal_bytes = 0
-        self.metrics.gauge("store_bytes", lambda: self._store_bytes)
-        self.metrics.gauge("store_wal_bytes", lambda: self._wal_bytes)
-        self.metrics.gauge("intake_waiting", lambda: self.gateway.intake.waiting)
+        edge = InboundEdge(catalogue, self.gateway.receiver, clock, self.metrics, public_url=config.public_url)
+        self.direct = edge.direct
         self.app: ASGIApp = create_app(
             self.gateway,
+            inbound=edge,
+            public_url=config.public_url,
             readiness=Readiness(self._probe, self._unready, clock.monotonic),
             metrics=self.metrics.render,
         )
         self._watch: asyncio.Task[None] | None = None
+        self._store_bytes = self._wal_bytes = 0
+        self._show()
+
+    def _make_engine(self, config: Config, catalogue: Catalogue) -> Engine:
+        ports = self._ports
+        return Engine(
+            ports.store,
+            catalogue,
+            ports.transport,
+            clock=ports.clock,
+            entropy=ports.entropy,
+            metrics=self.metrics,
+            node=self.name,
+            disable=lambda endpoint, reason: self.gateway.endpoints.disable(endpoint.key, reason),
+            agreed=lambda endpoint: self.gateway.handshakes.agreed(endpoint),  # noqa: PLW0108 - it is made below
+            in_flight_max=config.in_flight_max,
+            in_flight_per_endpoint=config.in_flight_per_endpoint,
+            in_flight_per_tenant=config.in_flight_per_tenant,
+            reach=ports.reach,
+        )
+
+    def _show(self) -> None:
+        """Let the metrics read what is in memory."""
+        self.metrics.gauge("store_bytes", lambda: self._store_bytes)
+        self.metrics.gauge("store_wal_bytes", lambda: self._wal_bytes)
+        self.metrics.gauge("intake_waiting", lambda: self.gateway.intake.waiting)
+        self.metrics.gauge("inbox_arriving", lambda: self.gateway.receiver.waiting)
 
     async def start(self, *, keep_first_key: Callable[[str], None]) -> None:
         """Read the catalogue, begin to deliver; on a new store make the first API key.
@@ -103,11 +140,13 @@ class Node:
         await gateway.catalogue.refresh()
         if not gateway.catalogue.api_keys(Environment.LIVE):
             await gateway.keys.create_key(Environment.LIVE, Scope.ADMIN, _FIRST_KEY_NAME, before_stored=keep_first_key)
+        await self._keeper.start()
         owners = await self._ports.store.ownership.owners()
         await self.engine.start(
             dead=sorted({owner for owner, _, _ in owners.values() if owner is not None}),
             leased_until=max((until for _, _, until in owners.values()), default=0),
         )
+        self.inbox.start()
         self._watch = asyncio.create_task(self._keep_house())
 
     async def stop(self, *, drain_seconds: float | None = None) -> None:
@@ -116,7 +155,10 @@ class Node:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])
+        await self.gateway.receiver.close()
         await self.gateway.intake.close()
+        await self.inbox.stop()
+        await self._keeper.stop()
         await self.engine.stop(drain_seconds=self._drain_seconds if drain_seconds is None else drain_seconds)
         await self._ports.transport.close()
         await self._ports.store.close()

@@ -12,6 +12,12 @@ from posthouse.testing.conformance import (
     TestCatalogue,
     TestDiscarding,
     TestHealth,
+    TestInbound,
+    TestInboundPassing,
+    TestInboundQuarantine,
+    TestInboundRequests,
+    TestInboundStreams,
+    TestIncidents,
     TestIntake,
     TestJobFilters,
     TestJobs,
@@ -27,6 +33,7 @@ from posthouse.testing.conformance import (
     TestRetiming,
     TestRetrying,
     TestSettling,
+    TestSourceBooks,
     TestWaiting,
 )
 from posthouse.testing.manual_clock import ManualClock
@@ -36,6 +43,12 @@ __all__ = [
     "TestCatalogue",
     "TestDiscarding",
     "TestHealth",
+    "TestInbound",
+    "TestInboundPassing",
+    "TestInboundQuarantine",
+    "TestInboundRequests",
+    "TestInboundStreams",
+    "TestIncidents",
     "TestIntake",
     "TestJobFilters",
     "TestJobSteps",
@@ -51,6 +64,7 @@ __all__ = [
     "TestRetiming",
     "TestRetrying",
     "TestSettling",
+    "TestSourceBooks",
     "TestWaiting",
 ]
 

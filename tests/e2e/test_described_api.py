@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from typing import Any
 
+import httpx2
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -43,6 +44,9 @@ def furnish(client: Client) -> dict[str, str]:
     for _ in range(3):
         client.post("/v1/events", {"type": "slow", "data": 1, "tenant": "acme"})
     job = client.post("/v1/jobs", {"kind": "cancel", "filter": {"types": ["slow"]}, "rate": "1/d"})["id"]
+    source = client.post("/v1/sources", {"name": "n", "provider": "gocardless"})
+    httpx2.post(source["url"], content=b"{}")
+    (entry,) = client.get("/v1/quarantine")["data"]
     return {
         "endpoint_id": endpoint,
         "event_id": event,
@@ -50,6 +54,9 @@ def furnish(client: Client) -> dict[str, str]:
         "key_id": key,
         "tenant_id": "acme",
         "job_id": job,
+        "source_id": source["id"],
+        "request_id": entry["request"],
+        "entry_id": entry["id"],
     }
 
 

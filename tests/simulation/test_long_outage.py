@@ -93,7 +93,7 @@ class Scene:
         return accepted.id
 
     async def states(self) -> dict[str, int]:
-        total = (await Books(self.store.ledger).audit(Environment.LIVE)).total
+        total = (await Books(self.store.ledger, self.store.inbound).audit(Environment.LIVE)).total
         return {"open": total.waiting + total.retrying, "delivered": total.delivered, "exhausted": total.exhausted}
 
 

@@ -6,13 +6,14 @@ from collections import Counter
 import pytest
 
 from posthouse.core.failpoints import Failpoint
-from posthouse.store.protocol import Intake, Ownership, WorkFacet
+from posthouse.store.protocol import InboundFacet, Intake, Ownership, WorkFacet
 from posthouse.transport.protocol import Transport
 
 #: Calls over which work passes from one keeper to another, by the object that offers them. Where one of them is
 #: awaited outside the store, a failpoint stands before and behind it.
 BOUNDARIES = {
     Intake: {"accept"},
+    InboundFacet: {"take", "fetch", "pass_on"},
     WorkFacet: {"survey", "fetch", "settle"},
     Ownership: {"acquire", "release"},
     Transport: {"send"},
@@ -30,6 +31,30 @@ OTHERS = {
         "health": "reads what a node before this one knew; decides nothing about a delivery",
         "put_health": "writes down what is known of an endpoint; decides nothing about a delivery",
     },
+    InboundFacet: {
+        "waiting": "reads; what it finds is fetched over the boundaries of that",
+        "postpone": "one row, and nothing depends on it but when a key is asked for again",
+        "resolve": "an operator's command, or expiry: one transaction, all its boundaries are those of commit",
+        "restore_dedupe": "makes a copy of what is there, in steps that each may be repeated",
+        "prune_dedupe": "as restore_dedupe",
+        "put_rhythms": "notes; a lost one costs a later alarm",
+        "open_incident": "a fact that is noticed again while it lasts",
+        "close_incident": "as open_incident",
+        **dict.fromkeys(
+            (
+                "quarantine",
+                "expired",
+                "quarantined_bytes",
+                "requests",
+                "request",
+                "origin",
+                "audit",
+                "rhythms",
+                "incidents",
+            ),
+            "reads",
+        ),
+    },
     Ownership: {"owners": "reads; nothing is decided by it but what acquire decides again"},
     Transport: {"close": "ends; owes nothing"},
 }
@@ -37,11 +62,13 @@ OTHERS = {
 #: Functions that make such a call for another purpose, and which.
 ELSEWHERE = {
     "finish_deletions": "asks which queues exist, to go on discarding; adopts nothing",
+    "call": "sends a handshake or a heartbeat, which is of no delivery; what is not answered is sent again",
+    "_ask": "fetches a key; whatever becomes of it, the request that needs it is in the inbox",
     "_first": "looks for a delivery to probe with; it goes out like any other, over all boundaries of send and settle",
 }
 
 #: Where those calls are made, and the statements of the store that begin and end a transaction.
-CALLERS = ("engine/", "gateway/")
+CALLERS = ("engine/", "gateway/", "inbox/")
 STATEMENTS = ("COMMIT", "BEGIN IMMEDIATE")
 
 

@@ -22,7 +22,10 @@ from posthouse.api.routes.deliveries import delivery_routes
 from posthouse.api.routes.endpoints import endpoint_routes
 from posthouse.api.routes.events import event_routes
 from posthouse.api.routes.filters import filter_routes
+from posthouse.api.routes.inbound import incident_routes, request_routes
 from posthouse.api.routes.jobs import job_routes
+from posthouse.api.routes.quarantine import quarantine_routes
+from posthouse.api.routes.sources import provider_routes, source_routes
 from posthouse.core.errors import InvalidInput, PosthouseError
 from posthouse.gateway.gateway import Gateway
 from posthouse.serving.bodies import Bodies
@@ -30,15 +33,17 @@ from posthouse.serving.plain import PlainResource
 from posthouse.serving.problems import encode_problem, error_for_status
 
 OPENAPI_PATH: Final = "/openapi.json"
+INBOUND_PREFIX: Final = "/in/"  #: everything below it is for senders
 VALIDATION_ERRORS_MAX: Final = 100
 
 
 class Dispatcher:
     """Sends each request to its application by its path, before anything else looks at it."""
 
-    def __init__(self, posts: dict[str, ASGIApp], always: dict[str, ASGIApp], rest: ASGIApp) -> None:
+    def __init__(self, posts: dict[str, ASGIApp], always: dict[str, ASGIApp], inbound: ASGIApp, rest: ASGIApp) -> None:
         self._posts = posts
         self._always = always
+        self._inbound = inbound
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,6 +51,9 @@ class Dispatcher:
         if scope["type"] != "http":
             raise NotImplementedError(f"The API does not speak {scope['type']}.")
         path = scope["path"]
+        if path.startswith(INBOUND_PREFIX):
+            await self._inbound(scope, receive, send)
+            return
         if scope["method"] == "POST":
             route = self._posts.get(path)
             if route is not None:
@@ -54,23 +62,34 @@ class Dispatcher:
         await self._always.get(path, self._rest)(scope, receive, send)
 
 
-def create_app(gateway: Gateway, *, readiness: Callable[[], Awaitable[bytes]], metrics: Callable[[], bytes]) -> ASGIApp:
+def create_app(
+    gateway: Gateway,
+    *,
+    inbound: ASGIApp,
+    readiness: Callable[[], Awaitable[bytes]],
+    metrics: Callable[[], bytes],
+    public_url: str | None = None,
+) -> ASGIApp:
     """The whole API over ``gateway``.
 
     Args:
         gateway: the use-cases.
+        inbound: answers what senders post to sources.
         readiness: answers ``/readyz`` (``health.Readiness``).
         metrics: the Prometheus text exposition.
+        public_url: by which senders reach this node; None: as each request names it.
     """
     bodies = Bodies()
     posts = cast("dict[str, ASGIApp]", publish_routes(gateway.authenticator, bodies, gateway.publisher))
     always = cast("dict[str, ASGIApp]", health_routes(readiness, metrics))
-    management = create_management(gateway, also_post=frozenset(posts))
+    management = create_management(gateway, also_post=frozenset(posts), public_url=public_url)
     always[OPENAPI_PATH] = PlainResource(Description(management))
-    return Dispatcher(posts, always, Gate(management, gateway.authenticator, bodies))
+    return Dispatcher(posts, always, inbound, Gate(management, gateway.authenticator, bodies))
 
 
-def create_management(gateway: Gateway, *, also_post: frozenset[str] = frozenset()) -> FastAPI:
+def create_management(
+    gateway: Gateway, *, also_post: frozenset[str] = frozenset(), public_url: str | None = None
+) -> FastAPI:
     """The management routes on FastAPI. ``also_post``: paths whose POST is served elsewhere."""
     routers = (
         endpoint_routes(gateway.endpoints),
@@ -80,6 +99,11 @@ def create_management(gateway: Gateway, *, also_post: frozenset[str] = frozenset
         backlog_routes(gateway.backlog),
         audit_routes(gateway.books),
         filter_routes(gateway.filter_test),
+        source_routes(gateway.sources, public_url),
+        provider_routes(),
+        request_routes(gateway.requests),
+        quarantine_routes(gateway.quarantine),
+        incident_routes(gateway.incidents),
         key_routes(gateway.keys),
         tenant_routes(gateway.tenants),
     )

@@ -1,5 +1,6 @@
 """What the API takes to create and to change an endpoint."""
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -7,12 +8,15 @@ from pydantic import ConfigDict, Field
 
 from posthouse.api.requests import Body
 from posthouse.core import limits
+from posthouse.core.ids import SOURCE, parse_id
 from posthouse.core.rules import DEFAULT_RULES, Batch, Format, Order, Payload
 from posthouse.core.success import SUCCESS_DEFAULT
 from posthouse.gateway.endpoint_input import RETRY_DEFAULT, EndpointChange, EndpointSpec
 from posthouse.gateway.publish import DEFAULT_TENANT
 from posthouse.gateway.rules_input import defaults_of
 
+_NO_KEY: Final = -1
+_NAMED: Final[Mapping[str, Callable[[str], object]]] = {"order": Order, "payload": Payload, "format": Format}
 _RETRY: Final = "`three-weeks`, `standard-webhooks`, `none` or `custom:…`."
 
 Rate = Annotated[
@@ -58,6 +62,13 @@ FormatName = Annotated[
 Success = Annotated[
     str | None,
     Field(description=f"Statuses that count as success, such as `200-299,409`. null: `{SUCCESS_DEFAULT}`."),
+]
+Sources = Annotated[
+    list[str] | None,
+    Field(
+        description="Ids of sources, `src_…`: it gets what comes in through these and nothing else. "
+        "null, or none: from all sources, and what is published."
+    ),
 ]
 FilterText = Annotated[
     str | None,
@@ -112,6 +123,7 @@ class EndpointBody(Body):
                     "block_seconds": 600,
                     "batch": {"max_events": 100, "max_wait_ms": 500},
                     "success": "200-299,409",
+                    "sources": [],
                     "filter": "data.quantity > 0",
                     "transform": {"sku": "data.sku", "left": "data.quantity"},
                     "disable_after_days": 14,
@@ -138,6 +150,7 @@ class EndpointBody(Body):
     format: FormatName = "standard-webhooks"
     batch: BatchBody | None = Field(default=None, description="null: one event, one request.")
     success: Success = None
+    sources: Sources = None
     filter: FilterText = None
     transform: Transform = None
     disable_after_days: DisableAfterDays = limits.DISABLE_AFTER_DAYS_DEFAULT
@@ -189,6 +202,7 @@ class EndpointChangeBody(Body):
     format: FormatName = _left_out("standard-webhooks", "The other fields stay.")
     batch: BatchBody | None = _left_out(None, "Replaces it as a whole. null: one event, one request.")
     success: Success = _left_out(None)
+    sources: Sources = _left_out(None)
     filter: FilterText = _left_out(None)
     transform: Transform = _left_out(None)
     disable_after_days: DisableAfterDays = _left_out(None)
@@ -204,17 +218,22 @@ def _fields(fields: dict[str, Any]) -> dict[str, Any]:
         fields["events"] = tuple(fields["events"])
     if "headers" in fields:
         fields["headers"] = tuple(fields["headers"].items())
-    if "order" in fields:
-        fields["order"] = Order(fields["order"])
-    if "payload" in fields:
-        fields["payload"] = Payload(fields["payload"])
-    if "format" in fields:
-        fields["format"] = Format(fields["format"])
+    for name, kind in _NAMED.items():
+        if name in fields:
+            fields[name] = kind(fields[name])
     if fields.get("batch") is not None:
         fields["batch"] = Batch(**fields["batch"])
     if fields.get("transform") is not None:
         fields["transform"] = msgspec.json.encode(fields["transform"]).decode()
-    for name in ("block_seconds", "success"):
+    if fields.get("sources") is not None:
+        fields["sources"] = _source_keys(fields["sources"])
+    for name in ("block_seconds", "sources", "success"):
         if name in fields and fields[name] is None:
             fields[name] = getattr(DEFAULT_RULES, name)
     return fields
+
+
+def _source_keys(ids: list[str]) -> tuple[int, ...]:
+    """The keys in ids of sources; what is no such id becomes a key that no source has."""
+    keys = (parse_id(SOURCE, text) for text in ids)
+    return tuple(_NO_KEY if key is None else key for key in keys)

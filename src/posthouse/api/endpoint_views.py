@@ -8,7 +8,7 @@ from pydantic import Field
 
 from posthouse.api.views import Timestamp, View, time_text
 from posthouse.core.envelope import rfc3339
-from posthouse.core.ids import ENDPOINT, make_id
+from posthouse.core.ids import ENDPOINT, SOURCE, make_id
 from posthouse.core.model import Endpoint, EndpointState
 from posthouse.core.rules import Order, Rules
 from posthouse.core.success import SUCCESS_DEFAULT
@@ -71,6 +71,9 @@ class EndpointView(View):
     format: str = Field(description="In whose shape requests are.")
     batch: BatchView | None
     success: str = Field(description="Statuses that count as success.")
+    sources: list[str] = Field(
+        description="It gets what comes in through these and nothing else. Empty: from all, and what is published."
+    )
     filter: str | None
     transform: dict[str, Any] | None
     disable_after_days: int | None
@@ -141,6 +144,7 @@ def _rules_fields(rules: Rules) -> Mapping[str, object]:
         "format": rules.format.value,
         "batch": None if rules.batch is None else msgspec.structs.asdict(rules.batch),
         "success": rules.success or SUCCESS_DEFAULT,
+        "sources": [make_id(SOURCE, key) for key in rules.sources],
         "filter": rules.filter,
         "transform": _object(rules.transform),
         "disable_after_days": rules.disable_after_days,

@@ -43,7 +43,19 @@ An API key (`Authorization: Bearer …`) belongs to one environment, `live` or `
 takes an `Idempotency-Key`. Lists have cursors. Every refusal is a problem document with a stable `code` and a `hint`.
 """
 #: Lists with a filter that names one thing, which may not exist.
-_FILTERED_BY_ID: Final = frozenset({"/v1/backlog", "/v1/deliveries", "/v1/filters/test", "/v1/jobs"})
+_FILTERED_BY_ID: Final = frozenset(
+    {
+        "/v1/backlog",
+        "/v1/deliveries",
+        "/v1/filters/test",
+        "/v1/incidents",
+        "/v1/jobs",
+        "/v1/quarantine",
+        "/v1/quarantine/discard",
+        "/v1/quarantine/release",
+        "/v1/requests",
+    }
+)
 _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",

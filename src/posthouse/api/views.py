@@ -1,17 +1,17 @@
 """What the API answers: one model per resource, and how each is made from the gateway's values."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Generic, Self, TypeVar
+from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from posthouse.core.envelope import rfc3339
-from posthouse.core.ids import API_KEY, ENDPOINT, make_id
+from posthouse.core.ids import API_KEY, ENDPOINT, REQUEST, SOURCE, make_id
 from posthouse.core.model import ApiKey, Environment, Scope, Tenant
 from posthouse.gateway.books import Audit, Balance
 from posthouse.gateway.events import EventDetail
 from posthouse.gateway.keys import IssuedKey
-from posthouse.store.protocol import EventRecord
+from posthouse.store.protocol import EventRecord, Origin, SourceBooks
 
 T = TypeVar("T")
 
@@ -78,17 +78,43 @@ class StatusCounts(View):
     discarded: int
 
 
+class OriginView(View):
+    """Where an event came from that came in through a source."""
+
+    source: str
+    request: str
+    position: int = Field(description="Of the event in that request, from 0.")
+    repeats: int = Field(description="How often it came again. A repetition is delivered to nobody.")
+    possible_duplicate: Literal["unchecked"] | None = Field(
+        description="`unchecked`: it may have come before; that could not be found out when it came."
+    )
+
+    @classmethod
+    def of(cls, origin: Origin) -> Self:
+        """The view of ``origin``."""
+        return cls(
+            source=make_id(SOURCE, origin.source_key),
+            request=make_id(REQUEST, origin.request_key),
+            position=origin.position,
+            repeats=origin.repeats,
+            possible_duplicate="unchecked" if origin.unchecked else None,
+        )
+
+
 class EventDetailView(EventView):
     """An event with its data and what became of its deliveries."""
 
     delivery_counts: StatusCounts
+    origin: OriginView | None = Field(description="null: it was published.")
     data: object = Field(description="The publisher's JSON, byte for byte.")
 
     @classmethod
     def encode(cls, detail: EventDetail) -> bytes:
         """The answer as JSON; the data is copied into it untouched."""
         counts = {state.value: n for state, n in detail.counts.items()}
-        view = cls.model_validate({**_event_fields(detail.record), "delivery_counts": counts, "data": None})
+        origin = None if detail.origin is None else OriginView.of(detail.origin)
+        fields = {**_event_fields(detail.record), "delivery_counts": counts, "origin": origin, "data": None}
+        view = cls.model_validate(fields)
         head = view.model_dump_json(exclude={"data"}).encode()
         return head[:-1] + b',"data":' + detail.record.event.data + b"}"
 
@@ -164,7 +190,8 @@ class BalanceView(View):
     discarded: int
     discarded_by_reason: dict[str, int]
     imbalance: int = Field(
-        description="Deliveries that are missing or counted twice, summed over endpoints without a sign. 0 is right."
+        description="Deliveries that are missing or counted twice, summed over endpoints without a sign; all together, "
+        "what is wrong in the books of sources is in it too. 0 is right."
     )
 
 
@@ -180,11 +207,43 @@ class EndpointBalanceView(TenantBalanceView):
     endpoint: str
 
 
+class SourceBooksView(View):
+    """The books of a source."""
+
+    source: str
+    tenant: str
+    received: int = Field(description="Requests that are kept.")
+    waiting: int = Field(description="Of these: in the inbox.")
+    read: int = Field(description="Of these: passed on.")
+    quarantined: int = Field(description="Of these: in quarantine, or given up there.")
+    events: int = Field(description="That were found in them and are new.")
+    duplicates: int = Field(description="That were found in them and had come before.")
+    doubted: int = Field(description="Events that are in quarantine, or were given up there.")
+    imbalance: int = Field(description="Requests and events that are missing or counted twice. 0 is right.")
+
+    @classmethod
+    def of(cls, books: SourceBooks) -> Self:
+        """The view of ``books``."""
+        return cls(
+            source=make_id(SOURCE, books.source_key),
+            tenant=books.tenant,
+            received=books.received,
+            waiting=books.waiting,
+            read=books.read,
+            quarantined=books.quarantined,
+            events=books.events,
+            duplicates=books.duplicates,
+            doubted=books.doubted,
+            imbalance=books.imbalance,
+        )
+
+
 class AuditView(BalanceView):
-    """The books, recounted from rows: all together, per tenant and per endpoint."""
+    """The books, recounted from rows: all together, per tenant and per endpoint; and those of sources."""
 
     tenants: list[TenantBalanceView]
     endpoints: list[EndpointBalanceView]
+    sources: list[SourceBooksView]
 
     @classmethod
     def of(cls, audit: Audit) -> Self:
@@ -192,6 +251,7 @@ class AuditView(BalanceView):
         return cls.model_validate(
             {
                 **_balance_fields(audit.total),
+                "imbalance": audit.imbalance,
                 "tenants": [
                     {**_balance_fields(balance), "tenant": tenant} for tenant, balance in audit.tenants.items()
                 ],
@@ -199,6 +259,7 @@ class AuditView(BalanceView):
                     {**_balance_fields(balance), "tenant": tenant, "endpoint": make_id(ENDPOINT, key)}
                     for (tenant, key), balance in audit.endpoints.items()
                 ],
+                "sources": [SourceBooksView.of(books) for books in audit.sources],
             }
         )
 

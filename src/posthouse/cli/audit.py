@@ -15,6 +15,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 TIMEOUT_SECONDS = 600.0  #: every row is counted, and a large store has many
 
 _COLUMNS = ("owed", "delivered", "waiting", "retrying", "exhausted", "discarded", "imbalance")
+_SOURCE_COLUMNS = ("received", "waiting", "read", "quarantined", "events", "duplicates", "doubted", "imbalance")
 
 
 @app.command()
@@ -30,13 +31,24 @@ def audit(session: Session, tenant: Tenant = None) -> Exit:
         out.table(("tenant", "endpoint", *(f"#{name}" for name in _COLUMNS)), _rows(books))
         for reason, number in books["discarded_by_reason"].items():
             out.note(f"discarded, {reason}: {number:,}")
+        if books["sources"]:
+            out.line()
+            out.table(
+                ("tenant", "source", *(f"#{name}" for name in _SOURCE_COLUMNS)),
+                ((one["tenant"], one["source"], *(one[name] for name in _SOURCE_COLUMNS)) for one in books["sources"]),
+            )
         out.line()
         if books["imbalance"]:
-            out.line(f"The books do not balance: {count(books['imbalance'], 'delivery', 'deliveries')} off.")
+            what, whats = ("entry", "entries") if _is_about_sources(books) else ("delivery", "deliveries")
+            out.line(f"The books do not balance: {count(books['imbalance'], what, whats)} off.")
             out.note("hint: The table shows whose. Keep the data directory as it is, and run 'posthouse doctor'.")
         else:
             out.line("The books balance: everything owed is delivered, open, or settled for a named reason.")
     return Exit.FAILED if books["imbalance"] else Exit.OK
+
+
+def _is_about_sources(books: Mapping[str, Any]) -> bool:
+    return any(source["imbalance"] for source in books["sources"])
 
 
 def _rows(books: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:

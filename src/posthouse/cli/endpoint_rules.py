@@ -25,6 +25,7 @@ UNSETTABLE: Final = (
     "filter",
     "in-flight-max",
     "rate",
+    "sources",
     "success",
     "transform",
 )
@@ -82,6 +83,13 @@ _OPTIONS: Final[Mapping[str, tuple[Any, Any]]] = {
     ),
     "success": (
         Annotated[str | None, typer.Option(help="Statuses that count as success, such as 200-299,409.")],
+        None,
+    ),
+    "source": (
+        Annotated[
+            list[str] | None,
+            typer.Option("--source", metavar="SOURCE", help="Deliver only what comes in through this one; repeatable."),
+        ],
         None,
     ),
     "filter_": (
@@ -152,6 +160,7 @@ def rule_facts(endpoint: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "batch", f"up to {batch['max_events']} events, the first waits {batch['max_wait_ms']:,} ms at most"
     if endpoint["success"] != SUCCESS_DEFAULT:
         yield "success", endpoint["success"]
+    yield "sources", endpoint["sources"]
     yield "filter", endpoint["filter"]
     if endpoint["transform"] is not None:
         yield "transform", _json(endpoint["transform"])
@@ -181,6 +190,8 @@ def _fields(given: Mapping[str, Any]) -> dict[str, object]:
         fields["batch"] = {"max_events": events} if wait is None else {"max_events": events, "max_wait_ms": wait}
     elif wait is not None:
         raise usage("--batch-max-wait-ms belongs to --batch-max-events.")
+    if sources := fields.pop("source", None):
+        fields["sources"] = sources
     if "format_" in fields:
         fields["format"] = fields.pop("format_")
     if "filter_" in fields:

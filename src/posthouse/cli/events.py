@@ -1,14 +1,15 @@
 """``posthouse events``: what was published."""
 
 import json
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
 from posthouse.cli.exits import Exit
 from posthouse.cli.listing import LIMIT_DEFAULT, Cursor, Limit, Since, Tenant, Until, print_list, time_option
 from posthouse.cli.session import Session, node_command
-from posthouse.cli.wording import moment
+from posthouse.cli.wording import count, moment
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help="List and show events.")
 
@@ -63,6 +64,7 @@ def show(
             ("accepted", moment(found["accepted_at"])),
             ("occurred", moment(found["occurred_at"]) if found["occurred_at"] else None),
             ("ordering key", found["ordering_key"]),
+            *_origin(found["origin"]),
             ("deliveries", standing or "owed to no endpoint"),
         )
     )
@@ -71,3 +73,14 @@ def show(
     if standing:
         out.note(f"hint: posthouse deliveries list --event {found['id']}")
     return Exit.OK
+
+
+def _origin(origin: dict[str, Any] | None) -> Iterator[tuple[str, object]]:
+    if origin is None:
+        return
+    yield "source", origin["source"]
+    yield "request", origin["request"]
+    if origin["repeats"]:
+        yield "repeats", f"it came {count(origin['repeats'], 'more time')}, and was delivered once"
+    if origin["possible_duplicate"]:
+        yield "unchecked", "it may have come before; that could not be found out when it came"

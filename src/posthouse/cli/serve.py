@@ -26,6 +26,13 @@ FreshSeconds = Annotated[
     int | None,
     typer.Option(help="Seconds after which an event is no longer fresh: an older one starts in the backlog lane."),
 ]
+PublicUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="URL by which senders reach this node, without a path; by default as each request names it.",
+    ),
+]
 
 
 @app.command()
@@ -52,6 +59,7 @@ def serve(
     in_flight_per_endpoint: InFlightPerEndpoint = None,
     in_flight_per_tenant: InFlightPerTenant = None,
     fresh_seconds: FreshSeconds = None,
+    public_url: PublicUrl = None,
     drain_seconds: Annotated[
         float | None, typer.Option(help="Seconds that a stopping node waits for the answers to requests on their way.")
     ] = None,
@@ -80,6 +88,7 @@ def serve(
         "in_flight_per_endpoint": in_flight_per_endpoint,
         "in_flight_per_tenant": in_flight_per_tenant,
         "fresh_seconds": fresh_seconds,
+        "public_url": public_url,
         "drain_seconds": drain_seconds,
         "ca_file": ca_file,
         "log_level": log_level,

@@ -161,6 +161,14 @@ class BlockedAddress(InvalidInput):
     hint = "Use a public address, or allow the network with --allow-network."
 
 
+class SourcePaused(PosthouseError):
+    """The source is paused and takes nothing."""
+
+    code = "source_paused"
+    status = 503
+    hint = "Send it again later; an operator resumes the source."
+
+
 class Overloaded(PosthouseError):
     """The node is at a bound and refuses new work for now."""
 

@@ -22,6 +22,18 @@ class Failpoint(StrEnum):
     ACCEPT_DURABLE = "accept.durable"  #: committed; nobody was told
     ACCEPT_ANSWERED = "accept.answered"  #: the caller has its answer, the engine knows nothing
 
+    # From a sender's request to its answer.
+    RECEIVE_HANDED_IN = "receive.handed_in"  #: judged, and on its way to the store
+    RECEIVE_DURABLE = "receive.durable"  #: committed; nobody was told
+    RECEIVE_ANSWERED = "receive.answered"  #: the sender has its answer, the inbox knows nothing
+
+    # From a request that is kept to the events in it.
+    INBOX_LOOKING = "inbox.looking"  #: about to read the head of a source's part
+    INBOX_LOOKED = "inbox.looked"  #: read from the store, not yet in its tray
+    INBOX_READ = "inbox.read"  #: read and routed; nobody else knows of it
+    INBOX_DURABLE = "inbox.durable"  #: its events are committed, and it is out of the inbox; the engine knows nothing
+    INBOX_DONE = "inbox.done"  #: the engine knows its events
+
     # From the store's rows to a node's memory.
     ADOPT_OFFERED = "adopt.offered"  #: newly accepted work is on the board, or left to the store
     ADOPT_SURVEYING = "adopt.surveying"  #: about to ask which queues have work

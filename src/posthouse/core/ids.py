@@ -21,6 +21,7 @@ _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford: no i, l, o, 
 _VALUE: Final = {c: i for i, c in enumerate(_ALPHABET)}
 _PAIR: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 KEY_CHARS: Final = 13
+_POSITION_CHARS: Final = 4
 
 EVENT: Final = "evt_"
 ENDPOINT: Final = "ep_"
@@ -28,6 +29,10 @@ DELIVERY: Final = "dlv_"
 ATTEMPT: Final = "att_"
 API_KEY: Final = "key_"
 JOB: Final = "job_"
+SOURCE: Final = "src_"
+REQUEST: Final = "req_"
+QUARANTINED: Final = "qua_"
+INCIDENT: Final = "inc_"
 
 
 def next_key(last: int, now_ms: int, node: int) -> int:
@@ -110,3 +115,18 @@ def parse_delivery_id(text: str) -> tuple[int, int] | None:
 def attempt_id(event_key: int, endpoint_key: int, number: int) -> str:
     """The id of the ``number``-th attempt (from 1) of a delivery."""
     return f"{ATTEMPT}{encode_key(event_key)}{encode_key(endpoint_key)}{number:04d}"
+
+
+def quarantined_id(request_key: int, position: int) -> str:
+    """The id of what is in quarantine: a request (position -1), or one event of it."""
+    return f"{QUARANTINED}{encode_key(request_key)}{position + 1:04d}"
+
+
+def parse_quarantined_id(text: str) -> tuple[int, int] | None:
+    """The request key and position inside such an id, or None."""
+    body = text.removeprefix(QUARANTINED)
+    digits = body[KEY_CHARS:]
+    if body == text or len(digits) != _POSITION_CHARS or not (digits.isascii() and digits.isdigit()):
+        return None
+    request_key = decode_key(body[:KEY_CHARS])
+    return None if request_key is None else (request_key, int(digits) - 1)

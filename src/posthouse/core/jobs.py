@@ -11,7 +11,7 @@ import msgspec
 
 from posthouse.core.delivery import FINAL, OPEN, State
 from posthouse.core.errors import Conflict, InvalidInput
-from posthouse.core.model import Environment, Lane
+from posthouse.core.model import Endpoint, Environment, Lane
 from posthouse.core.time_format import parse_rfc3339
 
 _AGE: Final = re.compile(r"([0-9]{1,6})([smhd])")
@@ -133,6 +133,10 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     since: int | None = None  #: accepted at or after, Unix ms
     until: int | None = None  #: accepted before, Unix ms
     older_than: int | None = None  #: occurred (or, if the publisher did not say, accepted) before, Unix ms
+
+    def covers(self, endpoint: Endpoint) -> bool:
+        """Whether deliveries of this endpoint can be selected."""
+        return self.endpoint_key in {None, endpoint.key} and self.tenant in {None, endpoint.tenant}
 
 
 class JobEntry(msgspec.Struct, frozen=True):

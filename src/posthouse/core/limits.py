@@ -106,6 +106,27 @@ WINDOWS_BYTES_MAX: Final = 64 * MIB  #: event data buffered in all windows of a 
 INTAKE_WAITING_MAX: Final = 10_000  #: events waiting for their commit; more get 429
 UNSETTLED_MAX: Final = 8_192  #: outcomes waiting for their commit; above it nothing more is sent
 
+# What comes in.
+SOURCES_MAX: Final = 10_000  #: in one environment
+SOURCE_BODY_BYTES_DEFAULT: Final = 1 * MIB
+SOURCE_BODY_BYTES_MAX: Final = 5 * MIB  #: that a source's rule may name
+SOURCE_SECRETS_CHARS_MAX: Final = 8 * KIB  #: one secret; some are public keys
+KEY_HOSTS_MAX: Final = 10  #: that one source adds
+HEARTBEAT_SECONDS_MAX: Final = 7 * 86_400
+INBOX_WAITING_MAX: Final = 10_000  #: requests waiting for their commit; more get the sender's code for overload
+INBOX_WINDOW_ITEMS_MAX: Final = 256  #: requests of one source in memory behind their answer
+INBOX_WINDOW_BYTES_MAX: Final = 8 * MIB
+INBOX_STEP_REQUESTS_MAX: Final = 64  #: read and passed on in one transaction
+INBOX_STEP_EVENTS_MAX: Final = 1_000  #: in one transaction, unless a single request holds more
+FETCHES_AT_ONCE: Final = 16  #: keys on their way
+FETCH_ATTEMPTS_MAX: Final = 5  #: for the key of one request; then it is put in quarantine
+FETCH_TIMEOUT_MS: Final = 5_000
+FETCH_BYTES_MAX: Final = RESPONSE_READ_BYTES_MAX  #: of a fetched key
+QUARANTINE_MS: Final = 7 * 86_400_000  #: that a refused request is kept
+QUARANTINE_BYTES_MAX: Final = 1024 * MIB  #: of the refused requests of one source; more are refused and not kept
+QUARANTINE_STEP_MAX: Final = 1_000  #: entries that one call looks at
+GAPS_OPEN_MAX: Final = 1_000  #: of one source; further ones are not recorded
+
 # Bulk jobs.
 JOBS_UNFINISHED_MAX: Final = 100  #: that run or are paused, in one store
 JOB_TRAIL_MAX: Final = 1_000  #: entries of one job's audit trail; after them it can only be cancelled
@@ -136,3 +157,4 @@ assert IN_FLIGHT_PER_ENDPOINT <= WINDOW_ITEMS_MAX
 assert ENDPOINTS_PER_TENANT_MAX <= REQUEST_DELIVERIES_MAX
 assert WINDOW_BYTES_MAX <= WINDOWS_BYTES_MAX
 assert 2 * LEASE_RENEW_MS < LEASE_MS
+assert SOURCE_BODY_BYTES_DEFAULT <= SOURCE_BODY_BYTES_MAX <= REQUEST_DISCARDED_BYTES_MAX

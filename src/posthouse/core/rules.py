@@ -65,11 +65,15 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     format: Format = Format.STANDARD
     batch: Batch | None = None  #: None: one event, one request
     success: str = ""  #: statuses that count as success, as core.success writes it (``200-299,409``); empty: 2xx
+    #: Keys of the sources whose events it wants, and no others; empty: of all of them, and what is published.
+    sources: tuple[int, ...] = ()
     filter: str | None = None  #: a CEL expression; events for which it is false are not owed
     #: A JSON object of field names and CEL expressions (objects nest): what stands in ``data`` instead. None: as it is.
     transform: str | None = None
     #: Days without one success after which the endpoint is disabled; None: never.
     disable_after_days: int | None = DISABLE_AFTER_DAYS_DEFAULT
+    #: Set by no user: which receiver has answered the handshake of the format, as formats.greeting names it.
+    greeted: str = ""
 
 
 class TenantRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -19,6 +19,7 @@ class Hold(StrEnum):
     SETTLING = "settling"  #: a request has ended, and its outcome is not durable yet
     ENDPOINT_PAUSED = "endpoint_paused"
     ENDPOINT_DISABLED = "endpoint_disabled"
+    HANDSHAKE = "handshake"  #: its endpoint has not answered the handshake of its format
     BREAKER_OPEN = "breaker_open"  #: its endpoint is down; probes look whether it is up again
     RECOVERING = "recovering"  #: its endpoint answers again and gets what waited, with a ramp
     THROTTLED = "throttled"  #: its endpoint asked for less
@@ -144,14 +145,18 @@ def _change(hold: Hold, until: int | None) -> str:
     """When that changes, as the end of the sentence."""
     if until is None:
         return ""
-    verb = "the next probe goes out" if hold is Hold.BREAKER_OPEN else "it goes on"
-    return f"; {verb} at {rfc3339(until)}"
+    return f"; {_NEXT.get(hold, 'it goes on')} at {rfc3339(until)}"
 
 
+#: What comes at the time that is told, where that does not let the delivery go yet.
+_NEXT: Final[Mapping[Hold, str]] = MappingProxyType(
+    {Hold.BREAKER_OPEN: "the next probe goes out", Hold.HANDSHAKE: "the next handshake goes out"}
+)
 _RULES: Final[Mapping[Hold, str]] = MappingProxyType(
     {
         Hold.IN_FLIGHT: "A request is on its way to the endpoint",
         Hold.SETTLING: "A request has ended, and what came of it is being written down",
+        Hold.HANDSHAKE: "The endpoint is to answer the handshake of its format first",
         Hold.BREAKER_OPEN: "The endpoint is down, and probes look whether it answers again; then everything goes on",
         Hold.RECOVERING: "The endpoint answers again, and gets what has waited, in order, at no more than twice its "
         "usual rate",

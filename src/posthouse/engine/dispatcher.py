@@ -12,7 +12,7 @@ from posthouse.engine.board import Board
 from posthouse.engine.faults import Faults
 from posthouse.engine.ownership import Leases
 from posthouse.engine.refills import Refills
-from posthouse.engine.sender import Outcome, Sender, Unusable
+from posthouse.engine.sender import Outcome, Sender, Unmet, Unusable
 from posthouse.engine.settler import Settler
 from posthouse.engine.windows import Desk
 from posthouse.store.protocol import Work
@@ -168,8 +168,8 @@ class Dispatcher:
                     owed.pop(settlement.obligation.event_key, None)
                 parts = [*outcome.again, *parts]
                 self.warden.answered(desk, part, outcome, probe=probe)
-        except Unusable as error:
-            self._board.hold(desk, str(error))
+        except (Unmet, Unusable) as error:
+            self.refused(desk, error)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():  # The stop cut it off. The store still owes it.
@@ -179,14 +179,19 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - whatever it is, it concerns these deliveries only
             await self._fault_all(desk, owed, epoch, error)
         finally:
-            self._land(desk, works, exchange)
+            self.land(desk, works, exchange)
             if probe:
                 self.warden.probed(desk)
             self.kick()
         for obligation in owed.values():
             self._let_go(desk, obligation)
 
-    def _land(self, desk: Desk, works: list[Work], exchange: Exchange | None) -> None:
+    def refused(self, desk: Desk, error: Unmet | Unusable) -> None:
+        """Nothing was sent. Who is to answer a handshake first is held already; the store still owes it everything."""
+        if isinstance(error, Unusable):
+            self._board.hold(desk, str(error))
+
+    def land(self, desk: Desk, works: list[Work], exchange: Exchange | None) -> None:
         """Give back the room of a request. Where nothing was sent, nothing is learnt about the endpoint."""
         if exchange is None:
             brisk, proven = desk.is_brisk, desk.is_proven

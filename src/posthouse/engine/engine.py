@@ -12,13 +12,13 @@ from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.core.ids import ENDPOINT, make_id
 from posthouse.core.jobs import JobFilter
 from posthouse.core.limits import IN_FLIGHT_PER_ENDPOINT, IN_FLIGHT_PER_NODE, LEASE_MS, UNSETTLED_MAX
-from posthouse.core.model import SENT_LANES, Endpoint, EndpointState, Lane, Obligation, Tenant, slot_of
+from posthouse.core.model import SENT_LANES, Endpoint, EndpointState, Lane, Tenant, slot_of
 from posthouse.core.ports import Clock, Entropy
-from posthouse.core.rules import Order
 from posthouse.core.waiting import Hold
 from posthouse.engine.board import Board
 from posthouse.engine.dispatcher import Dispatcher
 from posthouse.engine.faults import Faults
+from posthouse.engine.greeter import Agreed, Greeter
 from posthouse.engine.jobs import JobRunner
 from posthouse.engine.ownership import Leases
 from posthouse.engine.refills import Refills
@@ -57,6 +57,7 @@ class Engine:
         metrics: Metrics,
         node: str,
         disable: Callable[[Endpoint, str], Awaitable[None]],
+        agreed: Agreed,
         in_flight_max: int = IN_FLIGHT_PER_NODE,
         in_flight_per_endpoint: int = IN_FLIGHT_PER_ENDPOINT,
         in_flight_per_tenant: int = 0,
@@ -87,12 +88,19 @@ class Engine:
         )
         self._timers = Timers(clock, self._look)
         self._refills = Refills(
-            store.work, self.board, clock, self._timers, metrics, is_ours=self._is_ours, filled=self._kick, reach=reach
+            store.work,
+            self.board,
+            clock,
+            self._timers,
+            metrics,
+            is_ours=self._is_ours,
+            filled=self._kick,
+            reach=reach,
         )
-        self._sending(
-            Sender(transport, clock, entropy, metrics, reach=reach), Faults(store.ledger, clock, entropy, metrics)
-        )
+        sender = Sender(transport, clock, entropy, metrics, reach=reach)
+        self._sending(sender, Faults(store.ledger, clock, entropy, metrics))
         self._watching(entropy, disable)
+        self._greeting(catalogue, sender, entropy, agreed)
         self._jobs = JobRunner(store.jobs, self, clock, metrics)
         self._sweeping(catalogue)
         self._show(metrics)
@@ -149,6 +157,20 @@ class Engine:
         )
         self._dispatcher.warden = self._warden
 
+    def _greeting(self, catalogue: Catalogue, sender: Sender, entropy: Entropy, agreed: Agreed) -> None:
+        """Make what sends to endpoints besides deliveries."""
+        self._greeter = Greeter(
+            self.board,
+            catalogue=catalogue,
+            leases=self.leases,
+            dispatcher=self._dispatcher,
+            sender=sender,
+            warden=self._warden,
+            clock=self._clock,
+            entropy=entropy,
+            agreed=agreed,
+        )
+
     def _sweeping(self, catalogue: Catalogue) -> None:
         """Make what looks after everything that nobody told of."""
         self._sweeper = Sweeper(
@@ -187,6 +209,7 @@ class Engine:
         self._dispatcher.start()
         await self.leases.start(dead=dead)
         self._warden.begin(took_over=bool(dead))
+        self._greeter.begin()
         self._sweeper.start(set_back=set_back)
         self._jobs.start()
 
@@ -197,6 +220,7 @@ class Engine:
         in the store and go out again later. Idempotent.
         """
         self._timers.close()
+        self._greeter.close()
         self.board.turns.close()
         await self._jobs.stop()
         await self._sweeper.stop()
@@ -223,23 +247,13 @@ class Engine:
                 continue  # Not ours, or a refill was faster.
             window = desk.window(obligation.lane)
             if desk.keeps_order and item.event.ordering_key is not None:
-                self._ordered(desk, window, obligation, item.event.ordering_key)
+                self._results.joined(desk, window, obligation, item.event.ordering_key)
             elif not board.offer(window, item):
                 self._refills.want(window)
             if desk.gate.is_down:
                 self._warden.look(desk)
         self._reach(Failpoint.ADOPT_OFFERED)
         self._kick()
-
-    def _ordered(self, desk: Desk, window: Window, obligation: Obligation, ordering_key: str) -> None:
-        """Only the store knows whether it stands behind another one of its key."""
-        self._refills.look(window)
-        if desk.endpoint.rules.order is Order.LATEST:
-            overtaken = self.board.withdraw_key(desk, ordering_key)
-            if overtaken:
-                self._results.supersede([(desk, work.obligation) for work in overtaken])
-            elif Lane.RETRY in desk.windows:
-                self._results.overtake(desk, obligation)
 
     def due(self, endpoint_key: int, lane: Lane) -> None:
         """Look into the store for work of this endpoint."""
@@ -254,7 +268,11 @@ class Engine:
         if endpoint.state is EndpointState.DELETED:
             self._warden.deleted(endpoint.key)
         desk = self.board.change(endpoint)
-        if desk is None or desk.is_held:
+        if desk is None:
+            self._greeter.created(endpoint)
+            return
+        self._greeter.changed(desk)
+        if desk.is_held:
             return
         if before is not None:
             self._warden.resumed(desk, before)
@@ -281,7 +299,7 @@ class Engine:
         if holder not in self._backlog_holders:
             self._backlog_holders[holder] = scope
             for desk in self.board.desks():
-                if _is_in(desk, scope):
+                if scope.covers(desk.endpoint):
                     desk.holders += 1
                     self.board.forget(desk.window(Lane.BACKLOG))
 
@@ -290,7 +308,7 @@ class Engine:
         scope = self._backlog_holders.pop(holder, None)
         if scope is not None:
             for desk in self.board.desks():
-                if _is_in(desk, scope):
+                if scope.covers(desk.endpoint):
                     desk.holders -= 1
                     self.due(desk.endpoint.key, Lane.BACKLOG)
 
@@ -328,8 +346,9 @@ class Engine:
     # -- finding work ---------------------------------------------------------------------------
 
     def _made(self, desk: Desk) -> None:
-        desk.holders = sum(_is_in(desk, scope) for scope in self._backlog_holders.values())
+        desk.holders = sum(scope.covers(desk.endpoint) for scope in self._backlog_holders.values())
         self._warden.made(desk)
+        self._greeter.made(desk)
 
     def _woken(self, desk: Desk | None) -> None:
         if desk is not None and desk.gate.is_down:
@@ -354,6 +373,7 @@ class Engine:
                 self.board.drop(desk)
         if gained and self._sweeper.runs:
             self._warden.begin(took_over=True)
+            self._greeter.begin()
             self._dispatcher.spawn(self.survey())
         self._kick()
 
@@ -377,9 +397,3 @@ class Engine:
         log(Log.ENDPOINT_UNUSABLE, endpoint=make_id(ENDPOINT, endpoint.key), detail=desk.unusable)
         if self._dispatcher.is_running:
             self._warden.disable(endpoint, REASON_INVALID)
-
-
-def _is_in(desk: Desk, scope: JobFilter) -> bool:
-    """Whether a filter can select deliveries of this endpoint."""
-    endpoint = desk.endpoint
-    return scope.endpoint_key in {None, endpoint.key} and scope.tenant in {None, endpoint.tenant}

@@ -149,6 +149,16 @@ class Results:
 
     # -- what a newer event supersedes ----------------------------------------------------------
 
+    def joined(self, desk: Desk, window: Window, obligation: Obligation, ordering_key: str) -> None:
+        """It was accepted where order is kept. Only the store knows whether it stands behind another one of its key."""
+        self._refills.look(window)
+        if desk.endpoint.rules.order is Order.LATEST:
+            overtaken = self._board.withdraw_key(desk, ordering_key)
+            if overtaken:
+                self.supersede([(desk, work.obligation) for work in overtaken])
+            elif Lane.RETRY in desk.windows:
+                self.overtake(desk, obligation)
+
     def superseded(self, works: Sequence[Work]) -> None:
         """These are in hand, and must not be sent: something newer stands behind each."""
         found = [(self._board.find(work.obligation.endpoint_key), work.obligation) for work in works]

@@ -17,8 +17,11 @@ class SeldomLog:
         self._next_at = clock.monotonic()
         self._count = 0
 
-    def __call__(self, error: BaseException, **fields: object) -> None:
-        """``error`` happened once more; ``fields`` tell of this time, ``count`` how often since the line before."""
+    def __call__(self, error: BaseException | None = None, **fields: object) -> None:
+        """It, or ``error``, happened once more.
+
+        ``fields`` tell of this time, ``count`` how often since the line before.
+        """
         self._count += 1
         now = self._clock.monotonic()
         if now >= self._next_at:

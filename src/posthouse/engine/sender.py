@@ -1,7 +1,7 @@
 """One request: shape, sign, send, decide. What comes out are settlements to be made durable."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -42,6 +42,10 @@ _NONE: Final[Mapping[str, str]] = {}  # of the events of a batch
 
 class Unusable(Exception):
     """What is stored of the endpoint cannot be used: nothing was sent, and nothing can be. Its text says why."""
+
+
+class Unmet(Exception):
+    """The endpoint is to answer a handshake first: nothing was sent."""
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -96,7 +100,8 @@ class Sender:
         A probe that fails spends no attempt of a delivery that is not due yet. What a batch is refused for may
         concern one of its events only, and so may a fault of the program: such a batch comes back in two parts.
 
-        Raises :class:`Unusable`; whatever else it raises is a fault of the program while it delivered one event.
+        Raises :class:`Unusable` or :class:`Unmet`; whatever else it raises is a fault of the program while it delivered
+        one event.
         """
         return (self._attempt if len(works) == 1 else self._attempt_several)(desk, works, epoch, probe)
 
@@ -105,7 +110,7 @@ class Sender:
             return Outcome([], None, disable=False, again=[[work] for work in works])
         try:
             return await self._attempt(desk, works, epoch, probe)
-        except Unusable:
+        except (Unmet, Unusable):
             raise
         except Exception:  # noqa: BLE001 - raised again for the event that it concerns, once that is alone
             return Outcome([], None, disable=False, again=halves(works))
@@ -130,17 +135,9 @@ class Sender:
             made = shape.request(
                 sifted.items, signer=signer, secrets=lambda: valid_secrets(endpoint, started_at), now=started_at
             )
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": USER_AGENT,
-            **own,
-            **made.headers,
-        }
         self._reach(Failpoint.SEND_SIGNED)
         kept = RESPONSE_READ_BYTES_MAX if shape.is_batched else RESPONSE_KEPT_BYTES_MAX
-        exchange = await self._transport.send(
-            Request(endpoint.url, headers, made.body, endpoint.connect_timeout_ms, endpoint.timeout_ms, kept)
-        )
+        exchange = await self._transport.send(_request(endpoint, own, made, kept))
         self._reach(Failpoint.SEND_ANSWERED)
         self._metrics.attempt_total_ms.observe(exchange.timings.total_us / 1000)
         if shape.judges:
@@ -166,6 +163,21 @@ class Sender:
             settlements.append(settlement)
             disable |= gone
         return Outcome(settlements, exchange, disable, again)
+
+    async def call(
+        self, desk: Desk, make: Callable[[Sequence[str], int], Made], *, judged: bool
+    ) -> tuple[Made, Exchange]:
+        """Send what ``make`` writes with the secrets that are valid now; it is of no delivery.
+
+        ``judged``: the endpoint's own statuses decide what is a good answer. Raises :class:`Unusable` or, if it is
+        judged, :class:`Unmet`.
+        """
+        now = self._clock.now_ms()
+        self._signer(desk, now)  # finds secrets that cannot be used
+        shape = (desk.shape or self._shape(desk)) if judged else None
+        made = make(valid_secrets(desk.endpoint, now), now)
+        exchange = await self._transport.send(_request(desk.endpoint, desk.headers, made, RESPONSE_KEPT_BYTES_MAX))
+        return made, exchange if shape is None else shape.judge(exchange)
 
     async def _sift(self, shape: Shape, works: Sequence[Work], epoch: int) -> _Sifted:
         """What one request holds of ``works``, each with its data; what a rule withholds needs none."""
@@ -237,7 +249,9 @@ class Sender:
 
     @staticmethod
     def _shape(desk: Desk) -> Shape:
-        """The shape of what the endpoint gets; made anew with each change of it."""
+        """The shape of what the endpoint gets; made anew with each change of it, so this asks at no other time."""
+        if desk.is_unmet:
+            raise Unmet
         try:
             desk.shape = shape = Shape(desk.endpoint.rules)
         except (InvalidInput, ExpressionError) as error:
@@ -256,6 +270,12 @@ class Sender:
             ends = [s.expires_at for s in desk.endpoint.secrets if s.expires_at is not None and s.expires_at > now]
             desk.signer_until = min(ends, default=None)
         return signer
+
+
+def _request(endpoint: Endpoint, own: Mapping[str, str], made: Made, kept: int) -> Request:
+    """A request to the endpoint, with the headers that it sets itself."""
+    headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT, **own, **made.headers}
+    return Request(endpoint.url, headers, made.body, endpoint.connect_timeout_ms, endpoint.timeout_ms, kept)
 
 
 def valid_secrets(endpoint: Endpoint, now: int) -> list[str]:

@@ -269,6 +269,9 @@ class Turns:
         """What keeps a queue of this endpoint from sending now; None: nothing but its turn."""
         now = self._now = self._clock.monotonic()
         breaker, tenant = desk.gate.breaker, desk.tenant
+        if desk.is_unmet:
+            contact = desk.contact
+            return Holder(Hold.HANDSHAKE, NEVER if contact is None or contact.is_busy else max(contact.due_at, now))
         if breaker is not None and desk.gate.is_down:
             return Holder(Hold.BREAKER_OPEN, NEVER if breaker.probing else max(breaker.probe_at, now))
         holder = self._own_holder(desk.window(lane)) if lane in desk.windows else None

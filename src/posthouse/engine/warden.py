@@ -26,6 +26,7 @@ from posthouse.gateway.endpoints import REASON_FAILING, REASON_GONE
 from posthouse.gateway.hints import Condition
 from posthouse.store.protocol import Work, WorkFacet
 from posthouse.telemetry import Log, Metrics, log
+from posthouse.transport.protocol import Exchange
 
 _AGAIN_SECONDS: Final = 1.0  # after a store that could not answer, or a node without room
 _KEY_MAX: Final = (1 << 63) - 1
@@ -110,6 +111,12 @@ class Warden:
         exchange = outcome.exchange
         if exchange is None or outcome.again:
             return  # Nothing was sent; or what was refused is tried in parts, which tell more.
+        self.heard(desk, works[0].obligation.event_key, exchange, probe=probe)
+        if outcome.disable and not desk.is_held:
+            self.disable(desk.endpoint, REASON_GONE)
+
+    def heard(self, desk: Desk, event_key: int, exchange: Exchange, *, probe: bool = False) -> None:
+        """An endpoint answered, or did not; ``event_key``: of the event that it concerned first."""
         gate = desk.gate
         now, now_ms = self._clock.monotonic(), self._clock.now_ms()
         if exchange.failure is None:
@@ -118,7 +125,7 @@ class Warden:
             return
         self._ill.add(desk)
         change = gate.failed(
-            works[0].obligation.event_key,
+            event_key,
             exchange,
             probe=probe,
             now=now,
@@ -133,8 +140,6 @@ class Warden:
             self._save(desk)
             if gate.breaker is not None:
                 self._board.turns.wait(desk, gate.breaker.probe_at)
-        if outcome.disable and not desk.is_held:
-            self.disable(desk.endpoint, REASON_GONE)
 
     def disable(self, endpoint: Endpoint, reason: str) -> None:
         """Let a rule hold an endpoint; a stop waits for it."""
@@ -282,6 +287,10 @@ class Warden:
         """How an endpoint is."""
         now, now_ms = self._clock.monotonic(), self._clock.now_ms()
         gate, breaker = desk.gate, desk.gate.breaker
+        if desk.is_unmet:
+            since = None if desk.contact is None else desk.contact.failing_since
+            failing = "ok" if since is None else "failing"
+            return Condition(state=failing, failing_since=since, rate_now=gate.limit(now), in_flight=desk.in_flight)
         state, probe_at = "ok", None
         if breaker is not None:
             state = "down" if gate.is_down else "recovering" if gate.is_recovering else "failing"

@@ -14,10 +14,12 @@ from posthouse.core.model import Endpoint, EndpointState, Lane, slot_of
 from posthouse.core.retry import PRESETS, RetrySchedule, cut, parse_schedule
 from posthouse.core.rules import Order
 from posthouse.core.signature import Signer
+from posthouse.engine.contacts import Contact
 from posthouse.engine.gates import Gate
 from posthouse.engine.shapes import Shape
 from posthouse.engine.tenants import TenantDesk
 from posthouse.engine.wakes import NEVER
+from posthouse.formats.greeting import is_unmet
 from posthouse.gateway.endpoint_input import check_stored
 from posthouse.store.protocol import Work
 
@@ -59,6 +61,7 @@ class Desk:
 
     __slots__ = (
         "cap",
+        "contact",
         "endpoint",
         "gate",
         "headers",
@@ -70,6 +73,7 @@ class Desk:
         "is_held",
         "is_probed",
         "is_proven",
+        "is_unmet",
         "keeps_order",
         "live_run",
         "probed_at",
@@ -114,6 +118,8 @@ class Desk:
         self.pull_since = 0  #: when pulling began, Unix ms
         self.starts_at = 0.0  #: nothing is sent before, monotonic seconds
         self.wake_at = NEVER
+        #: Its handshake or heartbeats, if its format has any; the greeter's.
+        self.contact: Contact | None = None
         self.schedule: RetrySchedule = _NO_SCHEDULE
         self.use(endpoint, cap=cap, now=now, sound=sound)
 
@@ -123,7 +129,8 @@ class Desk:
         rules = endpoint.rules
         #: Why nothing can be sent to it, although it may be active; None: all is well.
         self.unusable = None if sound else flaw_of(endpoint)
-        self.is_held = endpoint.state is not EndpointState.ACTIVE or self.unusable is not None
+        self.is_unmet = is_unmet(endpoint)  #: it is to answer a handshake before it gets anything
+        self.is_held = endpoint.state is not EndpointState.ACTIVE or self.unusable is not None or self.is_unmet
         self.is_batched = rules.batch is not None
         self.keeps_order = rules.order is not Order.NONE  #: events with an ordering key go one by one
         self.cap = cap if rules.in_flight_max is None else rules.in_flight_max
@@ -170,6 +177,8 @@ class Desk:
 
     def is_idle(self, now: float) -> bool:
         """Whether forgetting it at monotonic time ``now`` loses no knowledge."""
+        if self.contact is not None:
+            return False
         knows = self.in_hand or self.holders or self.gate.knows(now) or self.starts_at > now
         return not knows and not any(
             window.more or window.refilling or window.timer_at is not None for window in self.windows.values()

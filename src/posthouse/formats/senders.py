@@ -11,11 +11,13 @@ from typing import Final
 
 from posthouse.core.rules import Batch
 from posthouse.core.signature import Signer
-from posthouse.formats.form import Form, Item, Made
+from posthouse.formats.form import Form, Handshake, Item, Made
 
 _ID_BYTES: Final = 7
 _JSON: Final = {"Content-Type": "application/json"}
 _MS: Final = 1_000
+_ASANA_SECRET: Final = "X-Hook-Secret"  # noqa: S105 - the name of a header, no secret
+_ASANA_GOOD: Final = frozenset({200, 204})
 
 
 def gocardless(items: Sequence[Item], secrets: Sequence[str], _: int) -> Made:
@@ -30,6 +32,22 @@ def asana(items: Sequence[Item], secrets: Sequence[str], _: int) -> Made:
     """Compact events without ids."""
     body = b'{"events":%b}' % _list(items)
     return Made({**_JSON, "X-Hook-Signature": _hex(secrets, body)}, body)
+
+
+def asana_handshake(secrets: Sequence[str], _: int) -> Made:
+    """The secret, which the receiver learns by this, and nothing that is signed."""
+    return Made({**_JSON, _ASANA_SECRET: secrets[0]}, b"{}")
+
+
+def asana_agrees(sent: Made, status: int | None, headers: Sequence[tuple[str, str]]) -> bool:
+    """Whether the receiver sends the secret back, once."""
+    echoed = [value for name, value in headers if name.lower() == _ASANA_SECRET.lower()]
+    return status in _ASANA_GOOD and echoed == [sent.headers[_ASANA_SECRET]]
+
+
+def asana_heartbeat(secrets: Sequence[str], now: int) -> Made:
+    """No events, signed as any are."""
+    return asana((), secrets, now)
 
 
 def boldpenguin(items: Sequence[Item], secrets: Sequence[str], _: int) -> Made:
@@ -68,6 +86,9 @@ GOCARDLESS: Final = Form(
 )
 ASANA: Final = Form(
     make=asana,
+    handshake=Handshake(make=asana_handshake, is_answered=asana_agrees),
+    heartbeat=asana_heartbeat,
+    heartbeat_seconds=8 * 3_600,
     is_list=True,
     retry="custom:10s,30s,1m,2m,5m,10m,20m,30m" + ",1h" * 22,  # a day in all
     timeout_ms=10_000,

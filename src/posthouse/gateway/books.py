@@ -1,4 +1,4 @@
-"""The books: what is owed against what became of it, recounted from rows."""
+"""The books: what is owed against what became of it, and what came in, recounted from rows."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ import msgspec
 
 from posthouse.core.model import Environment
 from posthouse.store.protocol import Books as BookRow
-from posthouse.store.protocol import LedgerFacet
+from posthouse.store.protocol import InboundFacet, LedgerFacet, SourceBooks
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,17 +29,26 @@ class Audit(msgspec.Struct, frozen=True):
     total: Balance
     tenants: dict[str, Balance]
     endpoints: dict[tuple[str, int], Balance]  #: by tenant and endpoint key
+    sources: tuple[SourceBooks, ...] = ()  #: by key
+
+    @property
+    def imbalance(self) -> int:
+        """What is missing or there twice, of deliveries and of what came in, together and without sign."""
+        return self.total.imbalance + sum(abs(books.imbalance) for books in self.sources)
 
 
 class Books:
     """Audits the books. It reads rows only, never a counter, so it can find what a counter cannot."""
 
-    def __init__(self, ledger: LedgerFacet) -> None:
+    def __init__(self, ledger: LedgerFacet, inbound: InboundFacet | None = None) -> None:
+        """Without ``inbound`` the books of sources are left out."""
         self._ledger = ledger
+        self._inbound = inbound
 
     async def audit(self, environment: Environment, tenant: str | None = None) -> Audit:
         """Recount everything, or one tenant's part. Costs a walk over all rows."""
         rows = await self._ledger.audit(environment, tenant)
+        sources = [] if self._inbound is None else await self._inbound.audit(environment, tenant)
         endpoints = {(row.tenant, row.endpoint_key): balance_of(row) for row in rows}
         by_tenant: dict[str, list[Balance]] = {}
         for (name, _), balance in sorted(endpoints.items()):
@@ -48,6 +57,7 @@ class Books:
             total=together(endpoints.values()),
             tenants={name: together(balances) for name, balances in by_tenant.items()},
             endpoints=dict(sorted(endpoints.items())),
+            sources=tuple(sorted(sources, key=lambda books: books.source_key)),
         )
 
 

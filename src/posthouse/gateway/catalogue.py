@@ -1,7 +1,8 @@
-"""The node's in-memory catalogue: endpoints, tenants and API keys, and the routes made from them."""
+"""The node's in-memory catalogue: endpoints, sources, tenants and API keys, and the routes made from them."""
 
 from collections.abc import Iterable
 
+from posthouse.core.inbound import Source, SourceState
 from posthouse.core.model import ApiKey, Endpoint, EndpointState, Environment, Tenant
 from posthouse.core.routing import Router
 from posthouse.core.rules import Order
@@ -15,15 +16,25 @@ class Routes:
         router: which endpoints take which types.
         filters: endpoint key → its filter, of those that have one.
         orders: endpoint key → the order that it keeps, of those that keep one.
+        sources: endpoint key → the sources whose events it wants and no others, of those that name some.
     """
 
-    __slots__ = ("filters", "orders", "router")
+    __slots__ = ("filters", "orders", "router", "sources")
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         endpoints = tuple(endpoints)
         self.router = Router({e.key: e.events for e in endpoints})
         self.filters = {e.key: e.rules.filter for e in endpoints if e.rules.filter is not None}
         self.orders = {e.key: e.rules.order for e in endpoints if e.rules.order is not Order.NONE}
+        self.sources = {e.key: frozenset(e.rules.sources) for e in endpoints if e.rules.sources}
+
+    def match(self, event_type: str, source_key: int | None) -> tuple[int, ...]:
+        """Keys of the endpoints that take this type from this source (None: it is published), ascending."""
+        owed = self.router.match(event_type)
+        if not self.sources:
+            return owed
+        wanted = self.sources
+        return tuple(key for key in owed if key not in wanted or source_key in wanted[key])
 
 
 class Catalogue:
@@ -42,6 +53,8 @@ class Catalogue:
         self._tenants: dict[tuple[Environment, str], Tenant] = {}
         self._keys: dict[int, ApiKey] = {}
         self._keys_by_hash: dict[bytes, ApiKey] = {}
+        self._sources: dict[int, Source] = {}
+        self._sources_by_token: dict[str, Source] = {}
         self._routes: dict[tuple[Environment, str], Routes] = {}
 
     async def refresh(self) -> None:
@@ -57,6 +70,8 @@ class Catalogue:
         self._tenants = {(t.environment, t.id): t for t in snapshot.tenants}
         self._keys = {k.key: k for k in snapshot.api_keys}
         self._keys_by_hash = {k.hash: k for k in snapshot.api_keys}
+        self._sources = {s.key: s for s in snapshot.sources}
+        self._sources_by_token = {s.token: s for s in snapshot.sources if s.state is not SourceState.DELETED}
         self._routes.clear()
 
     # -- reading ------------------------------------------------------------------------------
@@ -92,6 +107,19 @@ class Catalogue:
         """All tenants of an environment, by id."""
         return sorted((t for t in self._tenants.values() if t.environment == environment), key=lambda t: t.id)
 
+    def source(self, key: int) -> Source | None:
+        """The source with this key, also if it is deleted."""
+        return self._sources.get(key)
+
+    def source_by_token(self, token: str) -> Source | None:
+        """The source whose URL ends in this token, unless it is deleted."""
+        return self._sources_by_token.get(token)
+
+    def sources(self, environment: Environment, tenant: str | None = None) -> list[Source]:
+        """All sources of an environment (and tenant) that are not deleted, oldest first."""
+        found = (s for s in self._sources_by_token.values() if s.environment == environment)
+        return sorted((s for s in found if tenant is None or s.tenant == tenant), key=lambda s: s.key)
+
     def api_key(self, key: int) -> ApiKey | None:
         """The API key with this key, unless it is revoked."""
         return self._keys.get(key)
@@ -115,6 +143,16 @@ class Catalogue:
         else:
             self._endpoints[endpoint.key] = of_tenant[endpoint.key] = endpoint
         self._routes.pop((endpoint.environment, endpoint.tenant), None)
+        self.version = max(self.version, version)
+
+    def apply_source(self, source: Source, version: int) -> None:
+        """Take over a source as it was just committed under ``version``."""
+        before = self._sources.get(source.key)
+        if before is not None:
+            self._sources_by_token.pop(before.token, None)
+        self._sources[source.key] = source
+        if source.state is not SourceState.DELETED:
+            self._sources_by_token[source.token] = source
         self.version = max(self.version, version)
 
     def apply_tenant(self, tenant: Tenant, version: int) -> None:

@@ -150,7 +150,7 @@ def _check_settings(
 def _check_shared(faults: Faults, fields: EndpointSpec | EndpointChange) -> None:
     faults.check("url", parse_target, fields.url)
     faults.check("events", _check_patterns, fields.events)
-    faults.check("description", _check_description, fields.description)
+    faults.check("description", check_description, fields.description)
     faults.check("headers", _check_headers, fields.headers)
     faults.check("retry", parse_schedule, fields.retry)
 
@@ -199,7 +199,8 @@ def _check_headers(headers: Sequence[tuple[str, str]]) -> None:
         seen.add(lower)
 
 
-def _check_description(text: str) -> None:
+def check_description(text: str) -> None:
+    """Raise InvalidInput unless ``text`` may describe something to people."""
     if len(text) > _DESCRIPTION_CHARS_MAX or not _DESCRIPTION.fullmatch(text):
         raise InvalidInput.at(
             "",

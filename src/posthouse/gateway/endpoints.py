@@ -17,7 +17,8 @@ from posthouse.gateway.hints import Condition, Hints
 from posthouse.gateway.intake import IntakeBatcher
 from posthouse.gateway.reordering import held_for_reordering, is_reordering, released, reorder
 from posthouse.gateway.repeats import KeyedLocks, Made, Repeats, gone, secret_digest
-from posthouse.gateway.rules_input import RulesChange, canonical_rules, changed_rules
+from posthouse.gateway.rotation import rotated
+from posthouse.gateway.rules_input import RulesChange, canonical_rules, changed_rules, check_sources
 from posthouse.gateway.target_check import TargetCheck
 from posthouse.gateway.tenants import Tenants
 from posthouse.store.protocol import Accepted, AcceptRequest, IdentityReused, NewEvent, StaleCatalogue, Store
@@ -62,6 +63,7 @@ class Endpoints:
         clock: Clock,
         entropy: Entropy,
         new_key: Callable[[], int],
+        locks: KeyedLocks,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
@@ -73,7 +75,7 @@ class Endpoints:
         self._entropy = entropy
         self._new_key = new_key
         self._repeats = Repeats(store.catalogue)
-        self._locks = KeyedLocks()
+        self._locks = locks
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -115,6 +117,7 @@ class Endpoints:
             if self._catalogue.endpoint_count(environment, spec.tenant) >= limits.ENDPOINTS_PER_TENANT_MAX:
                 message = f"A tenant has at most {limits.ENDPOINTS_PER_TENANT_MAX} endpoints."
                 raise Conflict(message, hint="Delete endpoints that are not used, or use another tenant.")
+            check_sources(self._catalogue, environment, spec.tenant, spec.sources)
             await self._target_check.check(spec.url)
             await self._tenants.ensure(environment, spec.tenant)
             now = self._clock.now_ms()
@@ -157,6 +160,8 @@ class Endpoints:
                 rules=before.rules,
                 retry=before.retry,
             )
+            if not isinstance(change.sources, msgspec.UnsetType):
+                check_sources(self._catalogue, environment, before.tenant, change.sources)
             if not isinstance(change.url, msgspec.UnsetType):
                 await self._target_check.check(change.url)
             if is_reordering(before):
@@ -353,22 +358,6 @@ class Endpoints:
             accepted_at=self._clock.now_ms(),
             data=_encode(data),
         )
-
-
-def rotated(secrets: Sequence[Secret], new: Secret, *, now: int, overlap_ms: int) -> tuple[Secret, ...]:
-    """The secrets after a rotation, the current one first.
-
-    The ones before expire ``overlap_ms`` after ``now``, or earlier if they were to. At most
-    ``SECRETS_VALID_MAX`` stay valid: the oldest go first. Raises Conflict if ``new`` is valid already.
-    """
-    if any(old.value == new.value and old.is_valid(now) for old in secrets):
-        raise Conflict("This secret is in use by the endpoint already.", hint="Leave the secret out to have one made.")
-    ends_at = now + overlap_ms
-    kept = [
-        Secret(old.value, old.created_at, ends_at if old.expires_at is None else min(old.expires_at, ends_at))
-        for old in secrets
-    ]
-    return (new, *(old for old in kept if old.is_valid(now)))[: limits.SECRETS_VALID_MAX]
 
 
 def _changed(endpoint: Endpoint, change: EndpointChange) -> Endpoint:

@@ -8,7 +8,7 @@ from posthouse.core.delivery import State
 from posthouse.core.errors import Conflict, NotFound
 from posthouse.core.limits import PAGE_ITEMS_MAX
 from posthouse.core.model import Environment
-from posthouse.store.protocol import DeliveryQuery, EventQuery, EventRecord, LedgerFacet
+from posthouse.store.protocol import DeliveryQuery, EventQuery, EventRecord, InboundFacet, LedgerFacet, Origin
 
 
 class EventDetail(msgspec.Struct, frozen=True):
@@ -16,13 +16,15 @@ class EventDetail(msgspec.Struct, frozen=True):
 
     record: EventRecord
     counts: dict[State, int]  #: every state is there
+    origin: Origin | None = None  #: None: it was published
 
 
 class Events:
     """Lists and shows events."""
 
-    def __init__(self, ledger: LedgerFacet) -> None:
+    def __init__(self, ledger: LedgerFacet, inbound: InboundFacet) -> None:
         self._ledger = ledger
+        self._inbound = inbound
 
     async def page(self, query: EventQuery) -> list[EventRecord]:
         """Events, newest first."""
@@ -41,7 +43,7 @@ class Events:
         return found[0]
 
     async def get(self, environment: Environment, event_id: str, tenant: str | None = None) -> EventDetail:
-        """The event with this id and what became of its deliveries. Raises like :meth:`find`."""
+        """The event with this id, where it came from and what became of its deliveries. Raises like :meth:`find`."""
         record = await self.find(environment, event_id, tenant)
         counts: Counter[State] = Counter(dict.fromkeys(State, 0))
         after: tuple[int, int] | None = None
@@ -51,5 +53,5 @@ class Events:
             )
             counts.update(delivery.state for delivery in page)
             if len(page) < PAGE_ITEMS_MAX:
-                return EventDetail(record, dict(counts))
+                return EventDetail(record, dict(counts), await self._inbound.origin(record.event.key))
             after = page[-1].event_key, page[-1].endpoint_key

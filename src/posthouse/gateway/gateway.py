@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from posthouse.core.address import AddressPolicy
 from posthouse.core.failpoints import Reach, pass_by
-from posthouse.core.limits import FRESH_SECONDS_DEFAULT
 from posthouse.core.ports import Clock, Entropy
 from posthouse.gateway.backlog import Backlog
 from posthouse.gateway.books import Books
@@ -13,12 +12,21 @@ from posthouse.gateway.deliveries import Deliveries
 from posthouse.gateway.endpoints import Endpoints
 from posthouse.gateway.events import Events
 from posthouse.gateway.filter_test import FilterTest
-from posthouse.gateway.hints import Hints
+from posthouse.gateway.handshakes import Handshakes
+from posthouse.gateway.hints import Hints, InboxHints
+from posthouse.gateway.incidents import Incidents
 from posthouse.gateway.intake import IntakeBatcher
 from posthouse.gateway.jobs import Jobs
 from posthouse.gateway.keys import Keys
 from posthouse.gateway.principal import Authenticator
 from posthouse.gateway.publish import Publisher
+from posthouse.gateway.quarantine import Quarantine
+from posthouse.gateway.receive import Receiver
+from posthouse.gateway.refused import RefusedRoom
+from posthouse.gateway.repeats import KeyedLocks
+from posthouse.gateway.requests import Requests
+from posthouse.gateway.routes import EventRouter
+from posthouse.gateway.sources import Sources
 from posthouse.gateway.target_check import Resolve, TargetCheck
 from posthouse.gateway.tenants import Tenants
 from posthouse.store.protocol import Store
@@ -32,6 +40,7 @@ class Gateway:
         store: open.
         catalogue: of that store; whoever starts the gateway refreshes it first.
         hints: hears what became durable; the engine.
+        inbox: hears which requests to sources became durable, which sources changed, and what left quarantine.
         metrics: counts what is accepted.
         clock: what time it is.
         entropy: what secrets and keys are made of.
@@ -39,7 +48,8 @@ class Gateway:
         policy: which addresses endpoints may lead to.
         resolve: looks up the host of a URL when an endpoint is saved.
         room: how many live deliveries more can be taken before accepting paces itself.
-        fresh_seconds: an older event starts in the backlog lane, where its tenant has no rule of its own.
+        router: where events go.
+        refused: the room that refused requests to sources may take.
         reach: hears which boundary an accepted event has come to.
     """
 
@@ -48,22 +58,25 @@ class Gateway:
         store: Store,
         catalogue: Catalogue,
         hints: Hints,
-        metrics: Metrics,
+        inbox: InboxHints,
         *,
+        metrics: Metrics,
         clock: Clock,
         entropy: Entropy,
         new_key: Callable[[], int],
         policy: AddressPolicy,
         resolve: Resolve,
         room: Callable[[], int],
-        fresh_seconds: int = FRESH_SECONDS_DEFAULT,
+        router: EventRouter,
+        refused: RefusedRoom,
         reach: Reach = pass_by,
     ) -> None:
         self.catalogue = catalogue
         self.authenticator = Authenticator(catalogue)
         self.intake = IntakeBatcher(store.intake, hints, metrics, room=room, reach=reach)
-        self.publisher = Publisher(catalogue, self.intake, clock, new_key, fresh_seconds=fresh_seconds, reach=reach)
+        self.publisher = Publisher(catalogue, router, self.intake, clock, new_key, reach=reach)
         self.tenants = Tenants(store.catalogue, catalogue, hints, clock)
+        locks = KeyedLocks()
         self.endpoints = Endpoints(
             store,
             catalogue,
@@ -74,11 +87,28 @@ class Gateway:
             clock=clock,
             entropy=entropy,
             new_key=new_key,
+            locks=locks,
         )
-        self.events = Events(store.ledger)
+        self.handshakes = Handshakes(store.catalogue, catalogue, hints, locks)
+        self.sources = Sources(
+            store.catalogue, catalogue, inbox, self.tenants, clock=clock, entropy=entropy, new_key=new_key
+        )
+        self.receiver = Receiver(
+            store.inbound,
+            refused,
+            inbox,
+            metrics,
+            new_key=new_key,
+            agree=self.sources.agree,
+            reach=reach,
+        )
+        self.requests = Requests(store.inbound, catalogue)
+        self.quarantine = Quarantine(store.inbound, catalogue, inbox, clock)
+        self.incidents = Incidents(store.inbound, catalogue)
+        self.events = Events(store.ledger, store.inbound)
         self.deliveries = Deliveries(store, catalogue, hints, self.events, clock)
         self.jobs = Jobs(store, catalogue, hints, self.events, clock=clock, new_key=new_key)
         self.filter_test = FilterTest(store.ledger, self.endpoints)
         self.keys = Keys(store.catalogue, catalogue, clock, entropy, new_key)
         self.backlog = Backlog(store.ledger, catalogue)
-        self.books = Books(store.ledger)
+        self.books = Books(store.ledger, store.inbound)

@@ -5,9 +5,10 @@ from typing import Protocol
 
 import msgspec
 
+from posthouse.core.inbound import Source
 from posthouse.core.jobs import JobFilter
 from posthouse.core.model import Endpoint, Lane, Tenant
-from posthouse.store.protocol import Work
+from posthouse.store.protocol import InboxItem, Work
 
 
 class Holding(msgspec.Struct, frozen=True):
@@ -75,4 +76,20 @@ class Hints(Protocol):
 
     def condition(self, endpoint_key: int) -> Condition:
         """How this endpoint is."""
+        ...
+
+
+class InboxHints(Protocol):
+    """Implemented by the inbox; losing a call delays work, it never loses any."""
+
+    def arrived(self, items: Sequence[InboxItem]) -> None:
+        """These requests are durable now, and wait to be passed on."""
+        ...
+
+    def source_changed(self, source: Source) -> None:
+        """This is the source as it is now (state, secrets, rules)."""
+        ...
+
+    def returned(self, source_key: int) -> None:
+        """The store may hold due items of this source that nobody in memory knows: they left quarantine."""
         ...

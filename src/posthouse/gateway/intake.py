@@ -16,8 +16,8 @@ from typing import Final
 from posthouse.core.errors import Overloaded, PosthouseError, ShuttingDown, StoreUnavailable
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.core.limits import INTAKE_WAITING_MAX
-from posthouse.core.model import Obligation
 from posthouse.gateway.hints import Hints
+from posthouse.gateway.routes import owed_by
 from posthouse.store.protocol import Accepted, AcceptRequest, AcceptResult, Intake, Work
 from posthouse.telemetry import Log, Metrics, log
 
@@ -154,10 +154,6 @@ def born_claimed(requests: Sequence[AcceptRequest], results: Sequence[AcceptResu
             continue
         for new, accepted in zip(request.events, result, strict=True):
             assert isinstance(accepted, Accepted)
-            if accepted.duplicate:
-                continue
-            event = new.event
-            for endpoint_key in new.owed:
-                obligation = Obligation(event.key, endpoint_key, new.lane, event.accepted_at, event.accepted_at)
-                work.append(Work(obligation, event))
+            if not accepted.duplicate:
+                work += owed_by(new)
     return work

@@ -22,11 +22,11 @@ from posthouse.core.ids import EVENT, make_id, parse_id
 from posthouse.core.model import Environment, Event, Lane, Tenant
 from posthouse.core.ports import Clock
 from posthouse.core.routing import validate_event_type
-from posthouse.core.rules import Order
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.intake import IntakeBatcher
+from posthouse.gateway.routes import EventRouter
 from posthouse.gateway.selection import Selection
-from posthouse.store.protocol import Accepted, AcceptRequest, IdentityReused, NewEvent, StaleCatalogue
+from posthouse.store.protocol import Accepted, AcceptRequest, IdentityReused, StaleCatalogue
 
 _T = TypeVar("_T")
 
@@ -77,15 +77,14 @@ class Publisher:
     def __init__(
         self,
         catalogue: Catalogue,
+        router: EventRouter,
         intake: IntakeBatcher,
         clock: Clock,
         new_key: Callable[[], int],
         *,
-        fresh_seconds: int = limits.FRESH_SECONDS_DEFAULT,
         reach: Reach = pass_by,
     ) -> None:
-        """``fresh_seconds``: an older event starts in the backlog lane, where its tenant has no rule of its own."""
-        self._fresh_seconds = fresh_seconds
+        self._router = router
         self._catalogue = catalogue
         self._intake = intake
         self._clock = clock
@@ -105,7 +104,7 @@ class Publisher:
         check_json(body)
         identity = None if idempotency_key is None else check_idempotency_key(idempotency_key)
         prepared = self._prepare(environment, item, identity, self._clock.now_ms())
-        return (await self._accept(environment, (prepared,)))[0]
+        return (await self._accept((prepared,)))[0]
 
     async def publish_batch(
         self, environment: Environment, body: bytes, idempotency_key: str | None
@@ -132,7 +131,7 @@ class Publisher:
                 errors += _at(position, error)
         if errors:
             raise InvalidInput(f"Nothing of the batch was stored; problems: {len(errors)}.", errors=errors)
-        return await self._accept(environment, prepared)
+        return await self._accept(prepared)
 
     def _prepare(self, environment: Environment, item: _EventIn, identity: str | None, now: int) -> _Prepared:
         validate_event_type(item.type)
@@ -164,16 +163,12 @@ class Publisher:
 
     def _lane(self, event: Event) -> Lane:
         """Where its deliveries start. One that says no time of its own, or a time to come, is fresh."""
-        if event.occurred_at is None:
-            return Lane.LIVE
-        tenant = self._catalogue.tenant(event.environment, event.tenant)
-        fresh_seconds = None if tenant is None else tenant.rules.fresh_seconds
-        fresh_ms = (self._fresh_seconds if fresh_seconds is None else fresh_seconds) * 1_000
-        return Lane.BACKLOG if event.accepted_at - event.occurred_at > fresh_ms else Lane.LIVE
+        age_ms = None if event.occurred_at is None else event.accepted_at - event.occurred_at
+        return self._router.lane(event.environment, event.tenant, age_ms=age_ms)
 
-    async def _accept(self, environment: Environment, prepared: Sequence[_Prepared]) -> tuple[Accepted, ...]:
+    async def _accept(self, prepared: Sequence[_Prepared]) -> tuple[Accepted, ...]:
         for _ in range(_REROUTES_MAX):
-            request = self._route(environment, prepared)
+            request = self._route(prepared)
             self._reach(Failpoint.ACCEPT_ROUTED)
             result = await self._intake.submit(request)
             if isinstance(result, tuple):
@@ -186,33 +181,28 @@ class Publisher:
             await self._catalogue.refresh()
         raise StoreUnavailable("The endpoints keep changing faster than events can be routed.")
 
-    def _route(self, environment: Environment, prepared: Sequence[_Prepared]) -> AcceptRequest:
-        catalogue = self._catalogue
+    def _route(self, prepared: Sequence[_Prepared]) -> AcceptRequest:
+        router = self._router
+        version = self._catalogue.version
         events = []
         new_tenants: dict[str, Tenant] = {}
         deliveries = 0
         selection = Selection()
         for item in prepared:
-            event = item.event
-            routes = catalogue.routes(environment, event.tenant)
-            owed = routes.router.match(event.type)
-            if routes.filters:
-                owed = selection.wanted(event, owed, routes.filters)
-            orders: tuple[Order, ...] = ()
-            if event.ordering_key is not None and routes.orders:
-                orders = tuple(routes.orders.get(key, Order.NONE) for key in owed)
-            deliveries += len(owed)
-            if catalogue.tenant(environment, event.tenant) is None:
-                new_tenants[event.tenant] = Tenant(
-                    environment=environment, id=event.tenant, name=event.tenant, created_at=event.accepted_at
-                )
-            events.append(NewEvent(event, owed, item.lane, item.identities, item.fingerprint, orders))
+            new = router.route(
+                item.event, item.lane, selection, identities=item.identities, fingerprint=item.fingerprint
+            )
+            deliveries += len(new.owed)
+            tenant = router.new_tenant(item.event)
+            if tenant is not None:
+                new_tenants[tenant.id] = tenant
+            events.append(new)
         if deliveries > limits.REQUEST_DELIVERIES_MAX:
             message = (
                 f"The batch owes {deliveries} deliveries; at most {limits.REQUEST_DELIVERIES_MAX} go in one request."
             )
             raise TooLarge(message, hint="Split the batch.")
-        return AcceptRequest(tuple(events), catalogue.version, tuple(new_tenants.values()))
+        return AcceptRequest(tuple(events), version, tuple(new_tenants.values()))
 
 
 def check_idempotency_key(text: str) -> str:

@@ -1,5 +1,6 @@
 """What the rules of an endpoint may be, each for itself and together."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -7,6 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from posthouse.core import limits
 from posthouse.core.errors import InvalidInput
+from posthouse.core.model import Environment
 from posthouse.core.rate import parse_rate
 from posthouse.core.retry import parse_schedule
 from posthouse.core.rules import DEFAULT_RULES, Batch, Format, Order, Payload, Rules
@@ -14,6 +16,7 @@ from posthouse.core.success import SUCCESS_DEFAULT, parse_success
 from posthouse.expressions.filter import validate_filter
 from posthouse.expressions.transform import validate_transform
 from posthouse.formats.index import FORMS
+from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.faults import Faults, between
 
 _FIELDS: Final = Rules.__struct_fields__
@@ -30,14 +33,20 @@ class RulesChange(msgspec.Struct, frozen=True, kw_only=True):
     format: Format | UnsetType = UNSET
     batch: Batch | UnsetType | None = UNSET
     success: str | UnsetType = UNSET
+    sources: tuple[int, ...] | UnsetType = UNSET
     filter: str | UnsetType | None = UNSET
     transform: str | UnsetType | None = UNSET
     disable_after_days: int | UnsetType | None = UNSET
 
 
+_CHANGED: Final = RulesChange.__struct_fields__
+
+
 def changed_rules(rules: Rules, change: RulesChange) -> Rules:
     """The rules after ``change``, unchecked. For how long an event blocks falls back with the order that it is for."""
-    wanted = {name: getattr(change, name) for name in _FIELDS if getattr(change, name) is not UNSET}
+    wanted = {name: value for name in _CHANGED if (value := getattr(change, name)) is not UNSET}
+    if wanted.get("format", rules.format) is not rules.format:
+        wanted["greeted"] = ""
     if wanted.get("order", rules.order) is not Order.FIFO:
         wanted.setdefault("block_seconds", DEFAULT_RULES.block_seconds)
     return msgspec.structs.replace(rules, **wanted)
@@ -58,6 +67,7 @@ def canonical_rules(rules: Rules) -> Rules:
             **{name: getattr(rules, name) for name in _FIELDS},
             "rate": None if rules.rate is None else parse_rate(rules.rate).text,
             "success": "" if success == SUCCESS_DEFAULT else success,
+            "sources": tuple(sorted(set(rules.sources))),
             "transform": None if rules.transform is None else _compact(rules.transform),
         }
     )
@@ -81,6 +91,21 @@ def check_rules(faults: Faults, rules: Rules, *, retry: str) -> None:
         days = between(1, limits.DISABLE_AFTER_DAYS_MAX, "days")
         faults.check("disable_after_days", days, rules.disable_after_days)
     _check_together(faults, rules, retry)
+
+
+def check_sources(catalogue: Catalogue, environment: Environment, tenant: str, keys: Sequence[int]) -> None:
+    """Raise InvalidInput unless each of ``keys`` is a source of this environment and tenant that is not deleted."""
+    known = {source.key for source in catalogue.sources(environment, tenant)} if keys else set()
+    faults = Faults()
+    for position, key in enumerate(keys):
+        if key not in known:
+            faults.add(
+                f"sources[{position}]",
+                "unknown",
+                "The endpoint's tenant has no such source.",
+                hint="Name sources by their ids, src_…; see 'posthouse sources list'.",
+            )
+    faults.raise_if_any()
 
 
 def _check_batch(faults: Faults, batch: Batch) -> None:

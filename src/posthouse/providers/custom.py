@@ -275,7 +275,6 @@ def _where(faults: _Faults, path: str, text: str | None) -> Where | None:
 def _answers(faults: _Faults, spec: AnswersSpec, sender: SenderRules) -> Answers:
     overload = _overload(faults, spec.overload, sender)
     faults.between("answers.accepted", 200, 299, spec.accepted)
-    faults.between("answers.unknown", 200, 299, spec.unknown)
     for name, status in (
         ("bad_signature", spec.bad_signature),
         ("overload", overload),
@@ -290,7 +289,6 @@ def _answers(faults: _Faults, spec: AnswersSpec, sender: SenderRules) -> Answers
     return Answers(
         accepted=spec.accepted,
         bad_signature=spec.bad_signature,
-        unknown=spec.unknown,
         overload=overload,
         too_large=spec.too_large,
         retry_after_s=spec.retry_after_s,

@@ -81,7 +81,6 @@ class AnswersSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     accepted: int = 200
     bad_signature: int = 401
-    unknown: int = 200
     overload: int | None = None  #: None: 503, or one that this sender retries
     too_large: int = 413
     retry_after_s: int | None = 30

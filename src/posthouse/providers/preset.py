@@ -97,11 +97,13 @@ class Handshake(msgspec.Struct, frozen=True):
 
 
 class Answers(msgspec.Struct, frozen=True, kw_only=True):
-    """The codes by which this sender understands what became of its request."""
+    """The codes by which this sender understands what became of its request.
+
+    An event of a kind that nobody expected is answered like any other: the answer leaves before the body is read.
+    """
 
     accepted: int = 200
     bad_signature: int = 401
-    unknown: int = 200  #: of an event of a kind that nobody expected; it is stored all the same
     #: When no more can be taken: one that this sender retries, whatever others would take it for.
     overload: int = 503
     too_large: int = 413
@@ -158,4 +160,10 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     #: Whether a request is a handshake, and how it is answered; the secrets are those of the source, newest first.
     handshake: Callable[[Received, Sequence[str]], Handshake | None] | None = None
     heartbeat_seconds: int | None = None  #: in which rhythm it says that it is alive, if it does
-    window_seconds: int = ID_WINDOW_SECONDS  #: for so long an identity stands for one event
+    #: For so long an identity stands for one event, and content, where there is none, if this is not the default.
+    window_seconds: int = ID_WINDOW_SECONDS
+
+    def window_ms(self, item: Item) -> int:
+        """For how long a second event like ``item`` is a repetition of it, by what stands for it."""
+        short = item.identity is None and self.window_seconds == ID_WINDOW_SECONDS
+        return (BODY_WINDOW_SECONDS if short else self.window_seconds) * 1_000

@@ -9,6 +9,7 @@ import hmac
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -304,3 +305,12 @@ _SAID: Final[Mapping[Encoding, str]] = MappingProxyType(
         Encoding.UTF8: "a text",
     }
 )
+
+
+@lru_cache(maxsize=256)
+def any_host(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """What matches a host, with its port where it has one, that one of ``patterns`` allows.
+
+    A ``*`` stands for a label or a part of one: letters and digits, and no full stop.
+    """
+    return re.compile("|".join(re.escape(pattern).replace(r"\*", "[a-z0-9]{1,32}") for pattern in patterns))

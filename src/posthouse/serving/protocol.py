@@ -24,6 +24,8 @@ from posthouse.core.errors import (
     RequestTimeout,
     TooLarge,
 )
+from posthouse.serving.direct import BODY_BYTES_MAX as DIRECT_BODY_BYTES_MAX
+from posthouse.serving.direct import Direct, Exchange
 from posthouse.serving.problems import encode_problem
 
 #: ASGI extension: ``answer(status, head, body)`` writes a whole answer in one call.
@@ -61,9 +63,10 @@ class HttpBounds:
 class Connections(ServerState):
     """All connections of one server, and the clock that they share."""
 
-    def __init__(self, bounds: HttpBounds) -> None:
+    def __init__(self, bounds: HttpBounds, direct: Direct | None = None) -> None:
         super().__init__()
         self.bounds = bounds
+        self.direct = direct
         self.now = 0.0  #: monotonic seconds at the latest sweep
         self.date_line = b""  #: the Date header as it stands on the wire
         self.open: dict[BoundedProtocol, None] = {}  #: in the order in which they came
@@ -106,6 +109,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._has_host = False
         self._framing: bytes | None = None  #: the header that says where the body ends
+        self._length = 0  #: of the body, if that header says it
+        self._exchange: Exchange | None = None  #: of the request that is being parsed, if it is answered without ASGI
         self._cycle_before = self.cycle  #: of the request before the latest one
 
     # -- the connection -----------------------------------------------------------------------
@@ -181,6 +186,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._body_bytes = 0
         self._has_host = False
         self._framing = None
+        self._exchange = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer behind the body: those are dropped."""
@@ -208,21 +214,43 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= limits.REQUESTS_PIPELINED_MAX:
             raise self._refused(Overloaded("Too many requests on this connection wait for their answer."))
         self._cycle_before = self.cycle
-        super().on_headers_complete()
-        self.scope["extensions"] = {ANSWER_AT_ONCE: {"answer": partial(_answer, self.cycle, self._shared)}}
+        if self._shared.direct is not None and self._may_be_direct(self._shared.direct):
+            keep_alive = version != "1.0" and self.parser.should_keep_alive()
+            method = self.parser.get_method().decode("ascii")
+            self.cycle = self._exchange = Exchange(self, method, keep_alive=keep_alive)  # type: ignore[assignment]
+        else:
+            super().on_headers_complete()
+            self.scope["extensions"] = {ANSWER_AT_ONCE: {"answer": partial(_answer, self.cycle, self._shared)}}
         self._phase = _BODY
         self._since = self._shared.now
+
+    def _may_be_direct(self, direct: Direct) -> bool:
+        """Whether the request is one that is answered without ASGI."""
+        return (
+            self.url.startswith(direct.prefix)
+            and self._framing == b"content-length"
+            and self._length <= DIRECT_BODY_BYTES_MAX
+            and not (self._is_busy() or self.pipeline or self.expect_100_continue or self.parser.should_upgrade())
+        )
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._body_bytes += len(body)
-        super().on_body(body)
+        if self._exchange is not None:
+            self._exchange.body += body
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is complete."""
         self._phase = _IDLE
         self._since = self._shared.now
-        super().on_message_complete()
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            super().on_message_complete()
+        elif not exchange.disconnected:
+            assert self._shared.direct is not None
+            self._shared.direct.take(exchange)
 
     def on_response_complete(self) -> None:
         """The answer is complete: go on with the next request, if it is there already."""
@@ -232,6 +260,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+
+    @property
+    def date_line(self) -> bytes:
+        """The Date header as it stands on the wire."""
+        return self._shared.date_line
 
     # -- bounds -------------------------------------------------------------------------------
 
@@ -251,6 +284,8 @@ class BoundedProtocol(HttpToolsProtocol):
             raise self._refused(MalformedRequest("The only transfer encoding is chunked."))
         else:
             self._framing = name
+            if name == b"content-length":
+                self._length = int(value)
 
     def _check_head_size(self) -> None:
         size = len(self.url) + sum(len(name) + len(value) + _HEADER_OVERHEAD_BYTES for name, value in self.headers)
@@ -276,7 +311,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _is_busy(self) -> bool:
         """Whether the latest request is not answered yet."""
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle: RequestResponseCycle | Exchange | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
     def _end_after_answer(self) -> None:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from uvicorn.config import Config
 
 from posthouse.core.ports import Clock
+from posthouse.serving.direct import Direct
 from posthouse.serving.protocol import BoundedProtocol, Connections, HttpBounds
 
 _BACKLOG: Final = 2_048
@@ -23,10 +24,13 @@ class ApiServer:
     Args:
         app: the application; speaks HTTP only, has no lifespan.
         clock: for the Date header and for time limits.
+        direct: answers some of the requests without ASGI; ``app`` must answer the like of them, too.
         bounds: what connections may do.
     """
 
-    def __init__(self, app: ASGIApp, clock: Clock, *, bounds: HttpBounds | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, clock: Clock, *, direct: Direct | None = None, bounds: HttpBounds | None = None
+    ) -> None:
         self._clock = clock
         self._bounds = bounds or HttpBounds()
         self._config = Config(
@@ -40,7 +44,7 @@ class ApiServer:
             proxy_headers=False,
             server_header=False,
         )
-        self._connections = Connections(self._bounds)
+        self._connections = Connections(self._bounds, direct)
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
 

@@ -2,19 +2,32 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
+
+import httpx2
 
 from posthouse.config import Config
 from posthouse.core.address import AddressPolicy
 from posthouse.core.delivery import State
-from posthouse.core.model import Endpoint, Environment
+from posthouse.core.ids import SOURCE, make_id
+from posthouse.core.inbound import Incident, Quarantined, Source, WhilePaused
+from posthouse.core.model import Endpoint, Environment, Event
 from posthouse.gateway.books import Balance, Books
 from posthouse.gateway.endpoint_input import EndpointSpec
+from posthouse.gateway.source_input import SourceSpec
 from posthouse.node import Node, Ports
 from posthouse.store.open import open_store
-from posthouse.store.protocol import Accepted, DeliveryRecord, Settled, Settlement
+from posthouse.store.protocol import (
+    Accepted,
+    DeliveryRecord,
+    EventQuery,
+    IncidentQuery,
+    QuarantineQuery,
+    Settled,
+    Settlement,
+)
 from posthouse.system import SystemEntropy
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.scripted_transport import ScriptedTransport
@@ -23,7 +36,10 @@ from posthouse.testing.scripted_transport import ScriptedTransport
 class House:
     """A running node, and what a test does with it."""
 
-    def __init__(self, node: Node, ports: Ports, clock: ManualClock, transport: ScriptedTransport) -> None:
+    def __init__(
+        self, directory: Path, node: Node, ports: Ports, clock: ManualClock, transport: ScriptedTransport
+    ) -> None:
+        self.directory = directory
         self.node = node
         self.ports = ports
         self.clock = clock
@@ -52,7 +68,7 @@ class House:
         )
         node = Node(Config(**settings), ports, key_floor=await store.admin.key_floor())
         await node.start(keep_first_key=lambda _: None)
-        return cls(node, ports, clock, transport)
+        return cls(directory, node, ports, clock, transport)
 
     async def endpoint(
         self, *events: str, url: str = "http://203.0.114.1/hook", proven: bool = True, **fields: Any
@@ -64,6 +80,50 @@ class House:
         if desk is not None:
             desk.prove(proven=proven)
         return endpoint
+
+    async def source(self, provider: str, *secrets: str, **fields: Any) -> Source:
+        """Create a source with these secrets, newest first."""
+        spec = SourceSpec(name=provider, provider=provider, secrets=secrets, **fields)
+        return await self.node.gateway.sources.create(Environment.LIVE, spec)
+
+    async def post(
+        self, source: Source, body: bytes, headers: Mapping[str, str] | None = None, *, query: str = ""
+    ) -> httpx2.Response:
+        """Send a request to a source, as its sender would."""
+        transport = httpx2.ASGITransport(self.node.app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://node.test") as client:
+            return await client.post(f"/in/{source.token}{query}", content=body, headers=dict(headers or {}))
+
+    async def pause(self, source: Source, while_paused: WhilePaused = WhilePaused.HOLD) -> None:
+        """Pause a source."""
+        await self.node.gateway.sources.pause(Environment.LIVE, make_id(SOURCE, source.key), while_paused=while_paused)
+
+    async def resume(self, source: Source) -> None:
+        """Resume a source."""
+        await self.node.gateway.sources.resume(Environment.LIVE, make_id(SOURCE, source.key))
+
+    async def look_after(self) -> None:
+        """Let the node look after its sources, as its timer would."""
+        await self.node._keeper.look()  # noqa: SLF001 - as its timer would
+
+    async def read(self, count: int) -> None:
+        """Wait until ``count`` requests in all were passed on."""
+        await self.until(lambda: self.node.metrics.requests_read >= count)
+
+    async def events(self) -> list[Event]:
+        """All events, oldest first."""
+        records = await self.ports.store.ledger.events(EventQuery(environment=Environment.LIVE, limit=10_000))
+        return [record.event for record in reversed(records)]
+
+    async def quarantine(self) -> list[Quarantined]:
+        """What is in quarantine."""
+        query = QuarantineQuery(environment=Environment.LIVE, oldest_first=True, limit=10_000)
+        return await self.ports.store.inbound.quarantine(query)
+
+    async def incidents(self) -> list[Incident]:
+        """All incidents, oldest first."""
+        query = IncidentQuery(environment=Environment.LIVE, limit=10_000)
+        return list(reversed(await self.ports.store.inbound.incidents(query)))
 
     async def publish(self, event_type: str = "t", data: object = 1, **fields: object) -> Accepted:
         """Publish one event."""
@@ -129,7 +189,7 @@ class House:
 
     async def books(self) -> Balance:
         """The books, recounted."""
-        return (await Books(self.ports.store.ledger).audit(Environment.LIVE)).total
+        return (await Books(self.ports.store.ledger, self.ports.store.inbound).audit(Environment.LIVE)).total
 
     async def states(self) -> dict[State, int]:
         """Deliveries by state, recounted."""

@@ -1,4 +1,4 @@
-"""A gateway without an engine, in process: it does all that the API does, and sends nothing.
+"""A gateway without an engine and an inbox, in process: it does all that the API does, and sends and reads nothing.
 
 For tests of programs that publish: what they send is checked, stored and shown by the real thing,
 and every delivery stays open for the test to look at.
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from posthouse.api.application import create_app
 from posthouse.api.health import Readiness
 from posthouse.core.address import AddressPolicy
+from posthouse.core.inbound import Source
 from posthouse.core.jobs import JobFilter
 from posthouse.core.limits import INTAKE_WAITING_MAX
 from posthouse.core.model import Endpoint, Environment, Lane, Scope, Tenant
@@ -27,8 +28,11 @@ from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.gateway import Gateway
 from posthouse.gateway.hints import Condition, Holding
 from posthouse.gateway.key_source import KeySource
+from posthouse.gateway.refused import RefusedRoom
+from posthouse.gateway.routes import EventRouter
+from posthouse.ingest.edge import InboundEdge
 from posthouse.store.open import open_store
-from posthouse.store.protocol import Store, Work
+from posthouse.store.protocol import InboxItem, Store, Work
 from posthouse.telemetry import Metrics
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.names import Names
@@ -116,14 +120,37 @@ class RecordedHints:
         return self.conditions.get(endpoint_key, Condition())
 
 
+class RecordedInbox:
+    """Implements :class:`posthouse.gateway.hints.InboxHints`: keeps what it is told, does nothing."""
+
+    def __init__(self) -> None:
+        self.items: list[InboxItem] = []
+        self.sources: list[Source] = []
+        self.returns: list[int] = []
+
+    def arrived(self, items: Sequence[InboxItem]) -> None:
+        """These requests are durable."""
+        self.items += items
+
+    def source_changed(self, source: Source) -> None:
+        """This is the source as it is now."""
+        self.sources.append(source)
+
+    def returned(self, source_key: int) -> None:
+        """There may be due items of this source."""
+        self.returns.append(source_key)
+
+
 class QuietHouse:
     """The gateway and its API over an open store.
 
     Attributes:
         gateway: what the API serves.
         app: the API as an ASGI application.
+        direct: what a server answers without ASGI.
         admin_key: text of a live API key with the scope admin.
         hints: what an engine would have been told.
+        inbox: what an inbox would have been told.
         names: the name server that endpoint URLs are checked with.
         unready: set to a reason to make the node unready.
     """
@@ -132,23 +159,33 @@ class QuietHouse:
         self.store = store
         self.clock = clock
         self.hints = RecordedHints()
+        self.inbox = RecordedInbox()
         self.names = Names()
         self.unready: str | None = None
         self.admin_key = ""
+        catalogue, metrics = Catalogue(store.catalogue), Metrics()
         self.gateway = Gateway(
             store,
-            Catalogue(store.catalogue),
+            catalogue,
             self.hints,
-            Metrics(),
+            self.inbox,
+            metrics=metrics,
             clock=clock,
             entropy=SeededEntropy(),
             new_key=KeySource(clock, node=_NODE, floor=key_floor),
             policy=AddressPolicy(),
             resolve=self.names,
             room=lambda: INTAKE_WAITING_MAX,
+            router=EventRouter(catalogue),
+            refused=RefusedRoom(store.inbound),
         )
+        edge = InboundEdge(catalogue, self.gateway.receiver, clock, metrics)
+        self.direct = edge.direct
         self.app: ASGIApp = create_app(
-            self.gateway, readiness=Readiness(self._probe, lambda: self.unready, clock.monotonic), metrics=lambda: b""
+            self.gateway,
+            inbound=edge,
+            readiness=Readiness(self._probe, lambda: self.unready, clock.monotonic),
+            metrics=lambda: b"",
         )
 
     async def create_key(self, environment: Environment, scope: Scope) -> str:
@@ -177,6 +214,7 @@ async def open_quiet_house(directory: Path, *, clock: Clock | None = None) -> As
         await house.gateway.catalogue.refresh()
         house.admin_key = await house.create_key(Environment.LIVE, Scope.ADMIN)
         yield house
+        await house.gateway.receiver.close()
         await house.gateway.intake.close()
     finally:
         await store.close()

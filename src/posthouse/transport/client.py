@@ -80,7 +80,7 @@ class AiohttpTransport:
         deadline = asyncio.get_running_loop().time() + request.timeout_ms / 1_000
         try:
             route = self._composer.route(request.url)
-            data = self._composer.compose(route, request.headers, request.body)
+            data = self._composer.compose(route, request.headers, request.body, request.method)
         except Failed as failed:
             return Exchange(failure=failed.failure, error=failed.error, timings=Timings(self._us_since(started)))
         link = self._pool.take(route.origin)

@@ -39,7 +39,7 @@ class Route:
     Attributes:
         target: scheme, host, port and path.
         origin: what connections are shared by.
-        start: the request line and the Host header.
+        start: the request line behind the method, and the Host header.
     """
 
     __slots__ = ("origin", "start", "target")
@@ -50,7 +50,7 @@ class Route:
             host = f"{host}:{target.port}"
         self.target = target
         self.origin: Origin = (target.scheme, target.host, target.port)
-        self.start = f"POST {target.path} HTTP/1.1\r\nHost: {host}\r\n"
+        self.start = f" {target.path} HTTP/1.1\r\nHost: {host}\r\n"
 
 
 class Composer:
@@ -77,8 +77,8 @@ class Composer:
             self._routes[url] = route
         return route
 
-    def compose(self, route: Route, headers: dict[str, str], body: bytes) -> bytes:
-        """The whole request. Of names that differ in case only, the last one counts.
+    def compose(self, route: Route, headers: dict[str, str], body: bytes, method: str = "POST") -> bytes:
+        """The whole request. ``method`` is a token. Of names that differ in case only, the last one counts.
 
         Raises Failed if a name or value could be read as anything else than one header.
         """
@@ -92,7 +92,7 @@ class Composer:
         text = "".join(values)
         if not (text.isascii() and text.isprintable()):
             _check_values(headers)
-        head = f"{route.start}{template % values}Content-Length: {len(body)}\r\n\r\n"
+        head = f"{method}{route.start}{template % values}Content-Length: {len(body)}\r\n\r\n"
         return head.encode("ascii") + body
 
     def _template(self, names: tuple[str, ...]) -> str:

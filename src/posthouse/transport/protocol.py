@@ -23,7 +23,7 @@ class Failure(StrEnum):
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """One POST to send."""
+    """One request to send."""
 
     url: str
     headers: dict[str, str]
@@ -31,6 +31,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     connect_timeout_ms: int = 5_000
     timeout_ms: int = 60_000  #: the whole exchange, body included
     kept_bytes: int = RESPONSE_KEPT_BYTES_MAX  #: of the answer's body, up to ``RESPONSE_READ_BYTES_MAX``
+    method: str = "POST"
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):

@@ -48,8 +48,26 @@ OPERATIONS: list[tuple[str, str, Any, str]] = [
     ("POST", "/v1/jobs/{job_id}/cancel", None, "manage"),
     ("GET", "/v1/backlog", None, "read"),
     ("POST", "/v1/filters/test", {"filter": "true"}, "manage"),
+    ("POST", "/v1/sources", {"name": "n", "provider": "stripe"}, "manage"),
+    ("GET", "/v1/sources", None, "read"),
+    ("GET", "/v1/sources/{source_id}", None, "read"),
+    ("PATCH", "/v1/sources/{source_id}", {"name": "m"}, "manage"),
+    ("POST", "/v1/sources/{source_id}/pause", None, "manage"),
+    ("POST", "/v1/sources/{source_id}/resume", None, "manage"),
+    ("POST", "/v1/sources/{source_id}/rotate-secret", {"secret": "s"}, "manage"),
+    ("POST", "/v1/sources/{source_id}/reverify", None, "manage"),
+    ("DELETE", "/v1/sources/{source_id}", None, "manage"),
+    ("GET", "/v1/providers", None, "read"),
+    ("GET", "/v1/requests", None, "read"),
+    ("GET", "/v1/requests/{request_id}", None, "read"),
+    ("GET", "/v1/quarantine", None, "read"),
+    ("GET", "/v1/quarantine/{entry_id}", None, "read"),
+    ("POST", "/v1/quarantine/release", {"objections": ["no_secret"], "limit": 1}, "manage"),
+    ("POST", "/v1/quarantine/discard", {"objections": ["no_secret"], "limit": 1}, "manage"),
+    ("GET", "/v1/incidents", None, "read"),
 ]
 
+OF_SOURCES = ("source_id", "request_id", "entry_id")
 ALLOWED = {"admin": {"publish", "read", "manage"}, "publish": {"publish"}, "read": {"read"}}
 
 
@@ -60,7 +78,13 @@ async def things(client: httpx2.AsyncClient) -> dict[str, str]:
     delivery = (await client.get("/v1/deliveries")).json()["data"][0]["id"]
     key = (await client.post("/v1/keys", json={"name": "n", "scope": "read"})).json()["id"]
     job = (await client.post("/v1/jobs", json={"kind": "park", "all": True})).json()["id"]
+    source = (await client.post("/v1/sources", json={"name": "n", "provider": "gocardless"})).json()
+    await client.post(source["url"], content=b"{}")
+    entry = (await client.get("/v1/quarantine")).json()["data"][0]
     return {
+        "source_id": source["id"],
+        "request_id": entry["request"],
+        "entry_id": entry["id"],
         "endpoint_id": endpoint,
         "event_id": event,
         "delivery_id": delivery,
@@ -125,8 +149,16 @@ async def test_an_id_of_the_other_environment_is_unknown(client: httpx2.AsyncCli
                 assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), f"{method} {path}"
         for query in (f"endpoint={ids['endpoint_id']}", f"event={ids['event_id']}"):
             assert (await stranger.get(f"/v1/deliveries?{query}")).status_code == 404
+        for name in ("requests", "quarantine", "incidents"):
+            assert (await stranger.get(f"/v1/{name}?source={ids['source_id']}")).status_code == 404
+        for verb in ("release", "discard"):
+            answer = await stranger.post(f"/v1/quarantine/{verb}", json={"ids": [ids["entry_id"]]})
+            assert answer.json() == {"examined": 1, "changed": 0, "next_cursor": None}
+            answer = await stranger.post(f"/v1/quarantine/{verb}", json={"source": ids["source_id"]})
+            assert answer.status_code == 404
         assert await house.store.catalogue.load() == before
-        for path in ("/v1/events", "/v1/endpoints", "/v1/deliveries", "/v1/tenants"):
+        names = ("events", "endpoints", "deliveries", "tenants", "sources", "requests", "quarantine", "incidents")
+        for path in (f"/v1/{name}" for name in names):
             assert (await stranger.get(path)).json()["data"] == []
         assert (await stranger.get("/v1/audit")).json()["owed"] == 0
     assert (await client.get(f"/v1/deliveries/{ids['delivery_id']}")).json()["status"] == "waiting"
@@ -147,7 +179,7 @@ async def test_an_event_reaches_endpoints_of_its_environment_only(
 async def test_ids_that_are_none_are_unknown(client: httpx2.AsyncClient, unknown: str) -> None:
     for method, path, body, _ in OPERATIONS:
         if "{" in path:
-            names = ("endpoint_id", "event_id", "delivery_id", "key_id", "tenant_id", "job_id")
+            names = (*("endpoint_id", "event_id", "delivery_id", "key_id", "tenant_id", "job_id"), *OF_SOURCES)
             place = path.format(**dict.fromkeys(names, unknown))
             answer = await client.request(method, place, json=body)
             assert 400 <= answer.status_code < 500, f"{method} {place}: {answer.text}"

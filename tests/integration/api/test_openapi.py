@@ -9,8 +9,22 @@ import pytest
 
 from posthouse.testing.quiet_house import QuietHouse
 
-LISTS_BY_ID = {"/v1/backlog", "/v1/deliveries", "/v1/filters/test", "/v1/jobs"}  #: with a filter that names one thing
-IDS = {"endpoint_id", "event_id", "delivery_id", "key_id", "tenant_id", "job_id"}
+#: With a filter that names one thing.
+LISTS_BY_ID = {
+    "/v1/backlog",
+    "/v1/deliveries",
+    "/v1/filters/test",
+    "/v1/incidents",
+    "/v1/jobs",
+    "/v1/quarantine",
+    "/v1/quarantine/discard",
+    "/v1/quarantine/release",
+    "/v1/requests",
+}
+IDS = {
+    *("endpoint_id", "event_id", "delivery_id", "key_id", "tenant_id", "job_id"),
+    *("source_id", "request_id", "entry_id"),
+}
 
 
 @pytest.fixture
@@ -97,7 +111,13 @@ async def test_every_example_of_a_body_is_accepted(
         for example in resolve(document, references[0])["examples"]:
             made = await client.post("/v1/endpoints", json={"url": "https://example.com/"})
             job = await client.post("/v1/jobs", json={"kind": "cancel", "all": True})
-            ids = {**dict.fromkeys(IDS, made.json()["id"]), "job_id": job.json()["id"], "tenant_id": "default"}
+            source = await client.post("/v1/sources", json={"name": "n", "provider": "github"})
+            ids = {
+                **dict.fromkeys(IDS, made.json()["id"]),
+                "job_id": job.json()["id"],
+                "source_id": source.json()["id"],
+                "tenant_id": "default",
+            }
             place = path.format(**ids)
             answer = await client.request(method.upper(), place, json=example)
             assert answer.is_success, f"{method} {path} {example}: {answer.text}"

@@ -19,6 +19,7 @@ from posthouse.core.limits import EVENT_BODY_BYTES_MAX, JSON_DEPTH_MAX
 from posthouse.core.model import Environment
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.publish import Publisher
+from posthouse.gateway.routes import EventRouter
 from posthouse.store.protocol import Accepted, AcceptRequest, CatalogueSnapshot, NewEvent
 from posthouse.testing.manual_clock import ManualClock
 
@@ -122,7 +123,8 @@ def published(body: bytes, *, batch: bool = False) -> list[NewEvent] | Posthouse
     taker = Taker()
     clock = ManualClock()
     keys = iter(range(1, 2_000))
-    publisher = Publisher(Catalogue(Empty()), taker, clock, lambda: next(keys))  # type: ignore[arg-type]  # as far as they are used
+    catalogue = Catalogue(Empty())  # type: ignore[arg-type]  # as far as it is used
+    publisher = Publisher(catalogue, EventRouter(catalogue), taker, clock, lambda: next(keys))  # type: ignore[arg-type]  # as far as they are used
     publish: Callable[..., Any] = publisher.publish_batch if batch else publisher.publish
     work = publish(Environment.LIVE, body, None)
     try:

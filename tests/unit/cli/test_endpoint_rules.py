@@ -34,6 +34,7 @@ ENDPOINT: dict[str, Any] = {
     "format": "gocardless",
     "batch": {"max_events": 100, "max_wait_ms": 1_500},
     "success": "200-299,409",
+    "sources": ["src_1", "src_2"],
     "filter": "data.n > 1",
     "transform": {"n": "data.ñ"},
     "disable_after_days": 1,
@@ -52,6 +53,7 @@ ENDPOINT: dict[str, Any] = {
 GIVEN = [
     *("--rate", "50/s", "--in-flight-max", "1", "--order", "fifo", "--block-seconds", "600"),
     *("--payload", "full", "--format", "asana", "--batch-max-events", "100", "--batch-max-wait-ms", "1500"),
+    *("--source", "src_1", "--source", "src_2"),
     *("--success", "200-299,409", "--filter", "data.n > 1", "--transform", '{"n": "data.n"}'),
     *("--disable-after-days", "14"),
 ]
@@ -64,6 +66,7 @@ FIELDS = {
     "format": "asana",
     "batch": {"max_events": 100, "max_wait_ms": 1_500},
     "success": "200-299,409",
+    "sources": ["src_1", "src_2"],
     "filter": "data.n > 1",
     "transform": {"n": "data.n"},
     "disable_after_days": 14,
@@ -151,6 +154,7 @@ def test_rules_and_health_are_shown(api: Any, run: Run) -> None:
         "format": "gocardless",
         "batch": "up to 100 events, the first waits 1,500 ms at most",
         "success": "200-299,409",
+        "sources": "src_1, src_2",
         "filter": "data.n > 1",
         "transform": '{"n": "data.ñ"}',
         "disabled": "after 1 day without a success",
@@ -164,8 +168,9 @@ def test_rules_and_health_are_shown(api: Any, run: Run) -> None:
 
 
 def test_usual_rules_are_not_shown(api: Any, run: Run) -> None:
-    usual = {
+    usual: dict[str, Any] = {
         **dict.fromkeys(FIELDS),
+        "sources": [],
         "order": "none",
         "payload": "full",
         "format": "standard-webhooks",

@@ -24,6 +24,7 @@ BOOKS = {
     "imbalance": 0,
     "tenants": [],
     "endpoints": [],
+    "sources": [],
 }
 
 

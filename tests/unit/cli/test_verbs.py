@@ -32,6 +32,7 @@ ENDPOINT = {
     "format": "standard-webhooks",
     "batch": None,
     "success": "200-299",
+    "sources": [],
     "filter": None,
     "transform": None,
     "disable_after_days": 30,
@@ -73,6 +74,7 @@ EVENT = {
     "accepted_at": "2026-11-22T08:00:00Z",
     "occurred_at": None,
     "ordering_key": None,
+    "origin": None,
     "deliveries": 2,
     "delivery_counts": {"waiting": 0, "retrying": 1, "delivered": 1, "exhausted": 0, "discarded": 0},
     "data": {"a": [1]},
@@ -87,7 +89,7 @@ BALANCE = {
     "discarded_by_reason": {},
     "imbalance": 0,
 }
-BOOKS = {**BALANCE, "tenants": [], "endpoints": [{**BALANCE, "tenant": "default", "endpoint": "ep_1"}]}
+BOOKS = {**BALANCE, "tenants": [], "sources": [], "endpoints": [{**BALANCE, "tenant": "default", "endpoint": "ep_1"}]}
 TENANT = {
     "id": "acme",
     "name": "Acme",

@@ -4,16 +4,18 @@ import json
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthouse.core.model import Environment, Event
+from posthouse.core.model import Endpoint, Environment, Event, Secret
 from posthouse.core.retry import parse_schedule
-from posthouse.core.rules import Format
+from posthouse.core.rules import Format, Rules
 from posthouse.core.signature import verify
 from posthouse.core.success import parse_success
 from posthouse.formats.form import Made
+from posthouse.formats.greeting import is_unmet, mark_of
 from posthouse.formats.index import FORMS
 from posthouse.providers.index import PRESETS
 from posthouse.providers.received import Received
@@ -69,6 +71,52 @@ def test_who_receives_from_that_system_takes_it_for_that_system(name: Format, da
     preset.scheme.verify(request, SECRETS[:1], now_s=NOW // 1_000)
     (item,) = preset.read(request, request.body).items
     assert (item.type, item.data, item.contradiction) == (kind, data, None)
+
+
+def test_a_handshake_of_asana_is_answered_by_its_secret_alone() -> None:
+    """Who receives from Asana answers it so; and what comes back must be the very secret, once, with a good status."""
+    handshake = FORMS[Format.ASANA].handshake
+    assert handshake is not None
+    sent = handshake.make(SECRETS, NOW)
+    taken = PRESETS["asana"].handshake
+    assert taken is not None
+    answer = taken(received(sent), ())
+    assert answer is not None
+    assert answer.secret == SECRETS[0]
+    assert handshake.is_answered(sent, answer.reply.status, answer.reply.headers)
+    echo = ("x-hook-secret", SECRETS[0])
+    assert handshake.is_answered(sent, 204, [("date", "today"), echo])
+    for status, headers in [
+        (200, []),
+        (200, [("X-Hook-Secret", SECRETS[1])]),
+        (200, [("X-Hook-Secret", SECRETS[0] + " ")]),
+        (200, [echo, ("X-Hook-Secret", SECRETS[1])]),
+        (201, [echo]),
+        (None, [echo]),
+    ]:
+        assert not handshake.is_answered(sent, status, headers)
+
+
+def test_a_heartbeat_of_asana_is_one_for_who_receives_from_asana() -> None:
+    form = FORMS[Format.ASANA]
+    assert form.heartbeat is not None
+    assert form.heartbeat_seconds == PRESETS["asana"].heartbeat_seconds
+    request = received(form.heartbeat(SECRETS, NOW))
+    PRESETS["asana"].scheme.verify(request, SECRETS[:1], now_s=NOW // 1_000)
+    reading = PRESETS["asana"].read(request, request.body)
+    assert (reading.items, reading.is_heartbeat, request.body) == ((), True, b'{"events":[]}')
+
+
+def test_what_a_receiver_agreed_to_says_nothing_of_another_one() -> None:
+    endpoint = Endpoint(
+        key=1, environment=Environment.LIVE, tenant="acme", url="https://a.example/", rules=Rules(format=Format.ASANA)
+    )
+    assert is_unmet(endpoint)
+    greeted = msgspec.structs.replace(endpoint, rules=Rules(format=Format.ASANA, greeted=mark_of(endpoint)))
+    assert not is_unmet(greeted)
+    assert not is_unmet(msgspec.structs.replace(greeted, secrets=(Secret(SECRETS[1], NOW),)))
+    assert is_unmet(msgspec.structs.replace(greeted, url="https://b.example/"))
+    assert not is_unmet(msgspec.structs.replace(endpoint, rules=Rules())), "other formats ask for nothing"
 
 
 def test_a_webhook_of_gocardless_keeps_its_id_while_it_holds_the_same_events() -> None:

@@ -5,7 +5,7 @@ import pytest
 from posthouse.core.errors import Conflict
 from posthouse.core.limits import SECRETS_VALID_MAX
 from posthouse.core.model import Secret
-from posthouse.gateway.endpoints import rotated
+from posthouse.gateway.rotation import rotated
 
 NOW = 1_000_000
 

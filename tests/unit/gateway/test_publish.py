@@ -26,6 +26,7 @@ from posthouse.core.rules import Order, Rules, TenantRules
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.intake import IntakeBatcher
 from posthouse.gateway.publish import Publisher
+from posthouse.gateway.routes import EventRouter
 from posthouse.store.protocol import (
     Accepted,
     AcceptRequest,
@@ -103,7 +104,7 @@ async def publisher(shelf: Shelf) -> Publisher:
     await catalogue.refresh()
     keys = iter(range(1_000, 1_000_000))
     batcher = IntakeBatcher(shelf, shelf, Metrics(), room=lambda: 1_000)
-    return Publisher(catalogue, batcher, FixedClock(), lambda: next(keys))
+    return Publisher(catalogue, EventRouter(catalogue), batcher, FixedClock(), lambda: next(keys))
 
 
 async def publish(publisher: Publisher, key: str | None = None, **fields: object) -> Accepted:
@@ -422,7 +423,8 @@ async def test_the_node_says_it_where_the_tenant_does_not(shelf: Shelf) -> None:
     catalogue = Catalogue(shelf)
     await catalogue.refresh()
     batcher = IntakeBatcher(shelf, shelf, Metrics(), room=lambda: 1_000)
-    publisher = Publisher(catalogue, batcher, FixedClock(), iter(range(1, 9)).__next__, fresh_seconds=10)
+    router = EventRouter(catalogue, fresh_seconds=10)
+    publisher = Publisher(catalogue, router, batcher, FixedClock(), iter(range(1, 9)).__next__)
     for age_ms in (10_000, 10_001):
         await publish(publisher, type="a", data=1, occurred_at=rfc3339(NOW - age_ms))
     assert [request.events[0].lane for request in shelf.requests] == [Lane.LIVE, Lane.BACKLOG]

@@ -8,6 +8,7 @@ import apsw
 import pytest
 
 from posthouse.core.errors import StoreIncompatible
+from posthouse.store.sqlite.deduping import is_whole
 from posthouse.store.sqlite.migrating import APPLICATION_ID, Migration, check_ours, known_migrations, migrate
 
 KNOWN = known_migrations()
@@ -73,6 +74,13 @@ def test_open_deliveries_endpoints_and_tenants_are_taken_along(connection: apsw.
     assert connection.execute("SELECT * FROM endpoints").fetchall() == [(*endpoint, "{}")]
     assert connection.execute("SELECT * FROM tenants").fetchall() == [("live", "acme", "Acme", 5, "{}")]
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_store_that_took_nothing_in_recognises_repetitions_at_once(connection: apsw.Connection) -> None:
+    """Nothing has to be made anew first."""
+    migrate(connection, KNOWN[:3], now=1)
+    migrate(connection, KNOWN, now=2)
+    assert is_whole(connection)
 
 
 def test_a_step_that_fails_leaves_the_store_as_it_was(connection: apsw.Connection) -> None:

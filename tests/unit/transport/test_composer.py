@@ -54,7 +54,7 @@ def test_request_on_the_wire(composer: Composer) -> None:
 )
 def test_route(composer: Composer, url: str, start: str, origin: tuple[str, str, int]) -> None:
     route = composer.route(url)
-    assert (route.start, route.origin) == (start, origin)
+    assert (f"POST{route.start}", route.origin) == (start, origin)
     assert composer.route(url) is route
 
 

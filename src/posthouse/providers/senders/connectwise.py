@@ -23,7 +23,7 @@ from posthouse.providers.preset import (
 )
 from posthouse.providers.reading import decode, dig, time_ms, type_of
 from posthouse.providers.received import Received, Unreadable, content
-from posthouse.providers.schemes import Encoding, Unit, check_digests, decoded, no_match, required
+from posthouse.providers.schemes import Encoding, Unit, any_host, check_digests, decoded, no_match, required
 
 _HEADER: Final = "x-content-signature"
 _SIGNATURE_BYTES: Final = 32
@@ -34,7 +34,6 @@ _HOSTS: Final = (
     "api-*.myconnectwise.net",
     "sandbox-*.myconnectwise.net",
 )
-_HOST: Final = re.compile("|".join(re.escape(host).replace(r"\*", "[a-z0-9]{1,32}") for host in _HOSTS))
 _URL: Final = re.compile(r"[!-\[\]^-~]{1,2048}")  #: visible ASCII without a backslash
 _TICKETS: Final = frozenset({"serviceticket", "projectticket", "projectissue"})
 
@@ -49,6 +48,8 @@ class Callback(msgspec.Struct, frozen=True):
     the place of a secret is the company id (or the product instance id) of one's own.
     """
 
+    hosts: tuple[str, ...] = _HOSTS  #: where keys may stand; whoever runs a server of its own adds that
+
     @property
     def has_secret(self) -> bool:
         """The company that must have sent it stands for one."""
@@ -58,10 +59,10 @@ class Callback(msgspec.Struct, frozen=True):
         """The document with the key; only for a request that has a signature."""
         self._signature(received)
         url = dig(_body(received), ("Metadata", "key_url"))
-        if not isinstance(url, str) or not _is_trusted(url):
+        if not isinstance(url, str) or not _is_trusted(url, self.hosts):
             said = "The address of the key is missing, or is none of ConnectWise."
             raise SignatureInvalid(signature.MALFORMED_HEADER, said)
-        return Fetch(url, _HOSTS)
+        return Fetch(url, self.hosts)
 
     def verify(self, received: Received, secrets: Sequence[str], *, now_s: int, fetched: bytes | None = None) -> None:
         """See :meth:`posthouse.providers.preset.Scheme.verify`."""
@@ -91,15 +92,15 @@ def _body(received: Received) -> Any:
         raise SignatureInvalid(signature.MALFORMED_HEADER, str(error)) from error
 
 
-def _is_trusted(text: str) -> bool:
+def _is_trusted(text: str, hosts: tuple[str, ...]) -> bool:
     if _URL.fullmatch(text) is None:
         return False
     try:
         url = urlsplit(text)
     except ValueError:
         return False
-    # All of the netloc is compared, so there is no room for a port or a name.
-    return url.scheme == "https" and _HOST.fullmatch(url.netloc.lower()) is not None and "#" not in text
+    # All of the netloc is compared, so there is no room for a user's name, or for a port that nobody allowed.
+    return url.scheme == "https" and "#" not in text and any_host(hosts).fullmatch(url.netloc.lower()) is not None
 
 
 def _key(fetched: bytes | None) -> str:

@@ -53,7 +53,7 @@ PRESET: Final = Preset(
     # Discord names no tolerance; five minutes are ours.
     scheme=_SCHEME,
     read=_read,
-    answers=Answers(accepted=204, unknown=204),
+    answers=Answers(accepted=204),
     sender=SenderRules(
         deadline_ms=3_000,
         drops_s=600,

@@ -41,7 +41,8 @@ PRESET: Final = Preset(
     secret_help=("The secret of the webhook endpoint in the dashboard, under Developers, used as it is written."),
     scheme=Hmac(header="Webhook-Signature"),
     read=_read,
-    answers=Answers(bad_signature=498, unknown=204, retry_after_s=None),
+    # It wants a 204 for kinds of events that a receiver does not know, and takes it for those that it does know, too.
+    answers=Answers(accepted=204, bad_signature=498, retry_after_s=None),
     sender=SenderRules(
         deadline_ms=10_000,
         delays_s=(60, 120, 600, 1_800, 3_600, 10_800, 28_800, 86_400),

@@ -1,6 +1,6 @@
 """The seam between the gateway and whatever keeps its promise.
 
-A store is seven small facets. Every method that writes is one transaction, and it returns only after that transaction
+A store is eight small facets. Every method that writes is one transaction, and it returns only after that transaction
 is durable (``fsync`` included). The SQL of an engine guards (epoch, round, attempts); the rules live in
 :mod:`posthouse.core`. ``now`` is always an argument: a store never asks a clock.
 
@@ -14,6 +14,24 @@ from typing import Protocol
 
 from posthouse.store.protocol.admin import AdminFacet, StoreStats
 from posthouse.store.protocol.catalogue import CatalogueFacet, CatalogueSnapshot, Remembered
+from posthouse.store.protocol.inbound import (
+    Arrival,
+    Doubt,
+    Gone,
+    InboundFacet,
+    InboxItem,
+    InboxPage,
+    IncidentQuery,
+    Origin,
+    PassedOn,
+    PassResult,
+    QuarantineQuery,
+    ReadEvent,
+    ReadRequest,
+    RequestQuery,
+    RequestRecord,
+    SourceBooks,
+)
 from posthouse.store.protocol.intake import (
     Accepted,
     AcceptRequest,
@@ -41,25 +59,41 @@ __all__ = [
     "AcceptResult",
     "Accepted",
     "AdminFacet",
+    "Arrival",
     "Backlog",
     "Books",
     "CatalogueFacet",
     "CatalogueSnapshot",
     "DeliveryQuery",
     "DeliveryRecord",
+    "Doubt",
     "EventQuery",
     "EventRecord",
+    "Gone",
     "IdentityReused",
+    "InboundFacet",
+    "InboxItem",
+    "InboxPage",
+    "IncidentQuery",
     "Intake",
     "JobStep",
     "JobsFacet",
     "LedgerFacet",
     "NewEvent",
+    "Origin",
     "Ownership",
+    "PassResult",
+    "PassedOn",
+    "QuarantineQuery",
+    "ReadEvent",
+    "ReadRequest",
     "Refill",
     "Remembered",
+    "RequestQuery",
+    "RequestRecord",
     "Settled",
     "Settlement",
+    "SourceBooks",
     "StaleCatalogue",
     "Store",
     "StoreStats",
@@ -70,9 +104,10 @@ __all__ = [
 
 
 class Store(Protocol):
-    """A store: seven facets, one life."""
+    """A store: eight facets, one life."""
 
     intake: Intake
+    inbound: InboundFacet
     work: WorkFacet
     catalogue: CatalogueFacet
     ledger: LedgerFacet

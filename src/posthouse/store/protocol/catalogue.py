@@ -1,9 +1,10 @@
-"""Endpoints, tenants and API keys."""
+"""Endpoints, sources, tenants and API keys."""
 
 from typing import Protocol
 
 import msgspec
 
+from posthouse.core.inbound import Source
 from posthouse.core.model import ApiKey, Endpoint, EndpointState, Environment, Tenant
 
 
@@ -14,6 +15,7 @@ class CatalogueSnapshot(msgspec.Struct, frozen=True):
     endpoints: tuple[Endpoint, ...]  #: deleted ones left out
     tenants: tuple[Tenant, ...]
     api_keys: tuple[ApiKey, ...]  #: revoked ones left out
+    sources: tuple[Source, ...] = ()  #: deleted ones too: what they took may still wait
 
 
 class Remembered(msgspec.Struct, frozen=True):
@@ -26,7 +28,7 @@ class Remembered(msgspec.Struct, frozen=True):
 
 
 class CatalogueFacet(Protocol):
-    """Endpoints, tenants and API keys. Every write raises the catalogue's version by one."""
+    """Endpoints, sources, tenants and API keys. Every write raises the catalogue's version by one."""
 
     async def load(self) -> CatalogueSnapshot:
         """Everything, in one snapshot."""
@@ -42,6 +44,10 @@ class CatalogueFacet(Protocol):
 
     async def set_endpoint_state(self, key: int, state: EndpointState, *, reason: str | None, now: int) -> int:
         """Change only the state (also to DELETED); the new catalogue version."""
+        ...
+
+    async def put_source(self, source: Source, *, remember: Remembered | None = None) -> int:
+        """Insert or replace by key; the new catalogue version."""
         ...
 
     async def put_tenant(self, tenant: Tenant) -> int:

@@ -16,6 +16,7 @@ from posthouse.core.delivery import FINAL, OPEN, State
 from posthouse.core.jobs import SELECTS, SELECTS_LANES, Job, JobFilter, JobMode
 from posthouse.core.routing import Router
 from posthouse.store.sqlite.rows import INTEGER_MAX, value_of
+from posthouse.store.sqlite.spans import CLOCK_STEP_MS_MAX
 from posthouse.store.sqlite.statements import SQL
 
 _NEWEST_OWED: Final = SQL["newest_owed"]
@@ -28,7 +29,6 @@ _UNDELIVERED_OF_ENDPOINT: Final = SQL["candidates_undelivered_of_endpoint"]
 
 PART_ROWS: Final = 500  #: looked at by one statement
 STEP_ROWS: Final = 10_000  #: looked at by one step, about
-CLOCK_STEP_MS_MAX: Final = 10 * 60_000  #: as in ``ledger``: keys may run ahead of the time of acceptance by this
 END: Final = (INTEGER_MAX, INTEGER_MAX)  #: behind every delivery
 
 Place = tuple[int, int]  #: event key, endpoint key

@@ -1,4 +1,4 @@
-"""Endpoints, tenants and API keys. Reading takes one step: the database hands over one JSON document."""
+"""Endpoints, sources, tenants and API keys. Reading takes one step: the database hands over one JSON document."""
 
 from typing import Any, Final
 
@@ -6,6 +6,7 @@ import apsw
 import msgspec
 
 from posthouse.core.errors import IdempotencyConflict, NotFound
+from posthouse.core.inbound import Source, SourceRules
 from posthouse.core.model import ApiKey, Endpoint, EndpointState, Environment, Scope, Secret, Tenant
 from posthouse.core.rules import Rules
 from posthouse.store.protocol import CatalogueSnapshot, Remembered
@@ -16,11 +17,13 @@ from posthouse.store.sqlite.writer import Steps, Writer
 
 _ALL_API_KEYS: Final = SQL["all_api_keys"]
 _ALL_ENDPOINTS: Final = SQL["all_endpoints"]
+_ALL_SOURCES: Final = SQL["all_sources"]
 _ALL_TENANTS: Final = SQL["all_tenants"]
 _CATALOGUE_VERSION: Final = SQL["catalogue_version"]
 _ONE_ENDPOINT: Final = SQL["one_endpoint"]
 _PUT_API_KEY: Final = SQL["put_api_key"]
 _PUT_ENDPOINT: Final = SQL["put_endpoint"]
+_PUT_SOURCE: Final = SQL["put_source"]
 _PUT_TENANT: Final = SQL["put_tenant"]
 _RAISE_VERSION: Final = SQL["raise_catalogue_version"]
 _RECALL: Final = SQL["recall"]
@@ -53,6 +56,14 @@ _SHAPES: Final[dict[str, tuple[Any, Any]]] = {
     "rules": (Rules, {"rate": ""}),
 }
 
+#: The same of a source: it knows nobody, so what comes waits in quarantine until somebody writes the column anew.
+_SOURCE_SHAPES: Final[dict[str, tuple[Any, Any]]] = {
+    "secrets": (tuple[Secret, ...], ()),
+    "rules": (SourceRules, {}),
+}
+
+_SOURCE: Final = msgspec.json.Decoder(Source)
+_SOURCES: Final = msgspec.json.Decoder(tuple[Source, ...])
 _TENANT: Final = msgspec.json.Decoder(Tenant)
 _TENANTS: Final = msgspec.json.Decoder(tuple[Tenant, ...])
 _API_KEYS: Final = msgspec.json.Decoder(list[_StoredApiKey])
@@ -108,6 +119,28 @@ class SqliteCatalogue:
         """
         return await self._writer.submit(lambda connection: _set_state(connection, (key, state, reason, now)))
 
+    async def put_source(self, source: Source, *, remember: Remembered | None = None) -> int:
+        """Insert or replace by key; see the protocol.
+
+        Raises:
+            IdempotencyConflict: ``remember`` names a key that stands for another thing by now.
+        """
+        values = (
+            source.key,
+            source.environment,
+            source.tenant,
+            source.name,
+            source.provider,
+            source.token,
+            _json(source.secrets),
+            source.state,
+            source.description,
+            source.created_at,
+            source.updated_at,
+            _json(source.rules),
+        )
+        return await self._writer.submit(lambda connection: _put(connection, _PUT_SOURCE, values, remember))
+
     async def put_tenant(self, tenant: Tenant) -> int:
         """Insert or replace by (environment, id); see the protocol."""
         values = (tenant.environment, tenant.id, tenant.name, tenant.created_at, _json(tenant.rules))
@@ -155,6 +188,7 @@ def _load(connection: apsw.Connection) -> CatalogueSnapshot:
             )
             for k in stored
         ),
+        sources=_sources(value_of(connection, _ALL_SOURCES)),
     )
 
 
@@ -170,13 +204,33 @@ def _endpoint(document: str | bytes) -> Endpoint:
     try:
         return _ENDPOINT.decode(document)
     except msgspec.ValidationError:
-        fields = msgspec.json.decode(document)
-        for name, (shape, stand_in) in _SHAPES.items():
-            try:
-                msgspec.convert(fields[name], shape)
-            except msgspec.ValidationError:
-                fields[name] = stand_in
-        return msgspec.convert(fields, Endpoint)
+        return msgspec.convert(_mended(document, _SHAPES), Endpoint)
+
+
+def _sources(document: str) -> tuple[Source, ...]:
+    """All sources; one that was not written by us must not take the others along."""
+    try:
+        return _SOURCES.decode(document)
+    except msgspec.ValidationError:
+        return tuple(_source(bytes(one)) for one in _DOCUMENTS.decode(document))
+
+
+def _source(document: bytes) -> Source:
+    try:
+        return _SOURCE.decode(document)
+    except msgspec.ValidationError:
+        return msgspec.convert(_mended(document, _SOURCE_SHAPES), Source)
+
+
+def _mended(document: str | bytes, shapes: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """The fields of a document, with stand-ins for those that have another shape."""
+    fields: dict[str, Any] = msgspec.json.decode(document)
+    for name, (shape, stand_in) in shapes.items():
+        try:
+            msgspec.convert(fields[name], shape)
+        except msgspec.ValidationError:
+            fields[name] = stand_in
+    return fields
 
 
 def _tenants(document: str) -> tuple[Tenant, ...]:

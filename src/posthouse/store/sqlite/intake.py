@@ -1,32 +1,23 @@
-"""Accepting events: the plan is made in memory, then written in as few statements as there are tables."""
+"""Accepting events: what becomes of each is decided in memory, then all that was accepted is written."""
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import apsw
-from msgspec.structs import astuple
 
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
-from posthouse.core.rules import Order
 from posthouse.store.protocol import Accepted, AcceptRequest, AcceptResult, IdentityReused, NewEvent, StaleCatalogue
-from posthouse.store.sqlite.discarding import keep_newest
 from posthouse.store.sqlite.gathering import Gatherer
-from posthouse.store.sqlite.rows import PERIOD_BITS, rows_of, value_of
+from posthouse.store.sqlite.planning import EventRows, write_rows
+from posthouse.store.sqlite.rows import rows_of, value_of
 from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.writer import SLICE_ROWS, Steps, Writer
 
 _CATALOGUE_VERSION: Final = SQL["catalogue_version"]
 _CLAIM_IDENTITY: Final = SQL["claim_identity"]
 _FIND_IDENTITY: Final = SQL["find_identity"]
-_INSERT_EVENT: Final = SQL["insert_event"]
-_INSERT_OBLIGATION: Final = SQL["insert_obligation"]
-_INSERT_ORDERED: Final = SQL["insert_ordered"]
-_INSERT_TENANT: Final = SQL["insert_tenant_if_new"]
-_NOTE_ENVIRONMENT_PERIOD: Final = SQL["note_environment_period"]
-_NOTE_TENANT_PERIOD: Final = SQL["note_tenant_period"]
 
-_Row = tuple[Any, ...]
 _Identity = tuple[str, str, str, str]  # environment, kind, value, tenant
 _Known = tuple[bytes, int, str, int]  # fingerprint, event key, event id, number of deliveries owed
 
@@ -61,23 +52,20 @@ def accept(
         claimed = yield from plan.claim_identities()
         assert claimed, "every identity was looked up in this very transaction"
     reach(Failpoint.ACCEPT_IDENTIFIED)
-    yield from plan.write()
+    yield from plan.rows.write(connection)
     reach(Failpoint.ACCEPT_WRITTEN)
     return results
 
 
 class _Plan:
-    """The rows that accepted requests will write. A refused request leaves none."""
+    """What accepted requests will write. A refused request leaves nothing."""
 
     def __init__(self, connection: apsw.Connection, *, look_up: bool) -> None:
         self._connection = connection
         self._look_up = look_up  # whether identities in the store are looked at
         self.repeats = 0  # items whose identities were known already
-        self._events: list[_Row] = []
-        self._obligations: list[_Row] = []
-        self._ordered: list[tuple[_Row, Order]] = []  # those that keep their event's ordering key
+        self.rows = EventRows()
         self._identities: dict[_Identity, _Known] = {}
-        self._tenants: list[_Row] = []
 
     def decide(self, requests: Sequence[AcceptRequest]) -> Steps[list[AcceptResult]]:
         """What becomes of each request."""
@@ -102,45 +90,18 @@ class _Plan:
         connection = self._connection
         connection.execute("SAVEPOINT claim")
         before = connection.total_changes()
-        yield from self._write(_CLAIM_IDENTITY, [(*i, known[0], known[1]) for i, known in self._identities.items()])
+        rows = [(*i, known[0], known[1]) for i, known in self._identities.items()]
+        yield from write_rows(connection, _CLAIM_IDENTITY, rows)
         claimed = connection.total_changes() - before == len(self._identities)
         if not claimed:
             connection.execute("ROLLBACK TO claim")
         connection.execute("RELEASE claim")
         return claimed
 
-    def write(self) -> Steps[None]:
-        """Write everything else."""
-        # Columns of insert_event: key 0, environment 2, tenant 3.
-        tenant_periods = {(row[2], row[3], row[0] >> PERIOD_BITS) for row in self._events}
-        environment_periods = {(environment, period) for environment, _tenant, period in tenant_periods}
-        yield from self._write(_INSERT_EVENT, self._events)
-        yield from self._write(_INSERT_OBLIGATION, self._obligations)
-        if self._ordered:
-            yield from self._write_ordered()
-        yield from self._write(_NOTE_TENANT_PERIOD, list(tenant_periods))
-        yield from self._write(_NOTE_ENVIRONMENT_PERIOD, list(environment_periods))
-        yield from self._write(_INSERT_TENANT, self._tenants)
-
-    def _write_ordered(self) -> Steps[None]:
-        """In their sequence: each stands behind what is open of its key by then."""
-        yield from self._write(_INSERT_ORDERED, [row for row, _order in self._ordered])
-        # Columns of insert_ordered: endpoint key 1, due_at 3, ordering key 5.
-        latest = {(row[1], row[5]): row[3] for row, order in self._ordered if order is Order.LATEST}
-        for (endpoint_key, ordering_key), at in latest.items():
-            yield from keep_newest(self._connection, endpoint_key, ordering_key, at)
-            yield 1
-
-    def _write(self, statement: str, rows: list[_Row]) -> Steps[None]:
-        for start in range(0, len(rows), SLICE_ROWS):
-            part = rows[start : start + SLICE_ROWS]
-            self._connection.executemany(statement, part)
-            yield len(part)
-
     def _add(self, request: AcceptRequest) -> AcceptResult:
         """Take a request in as a whole, or refuse it as a whole."""
-        events, obligations = self._events, self._obligations
-        events_before, obligations_before, ordered_before = len(events), len(obligations), len(self._ordered)
+        add = self.rows.add
+        before = self.rows.mark()
         new_identities: list[_Identity] = []
         reused: list[int] = []
         accepted: list[Accepted] = []
@@ -160,34 +121,18 @@ class _Plan:
                     identity = (event.environment.value, kind, value, event.tenant)
                     self._identities[identity] = known
                     new_identities.append(identity)
-            key, at, lane = event.key, event.accepted_at, item.lane
-            events.append((*astuple(event), f"[{','.join(map(str, owed))}]"))
-            if item.orders and event.ordering_key is not None:
-                self._owe_in_order(item, event.ordering_key)
-            else:
-                for endpoint_key in owed:
-                    obligations.append((key, endpoint_key, lane, at, at))
-            accepted.append(Accepted(key, event.id, len(owed), False))  # noqa: FBT003 - by name it takes twice as long
+            add(item)
+            accepted.append(Accepted(event.key, event.id, len(owed), False))  # noqa: FBT003 - by name it takes twice as long
         if reused:
-            del events[events_before:], obligations[obligations_before:], self._ordered[ordered_before:]
+            self.rows.take_back(before)
             self._forget(new_identities)
             return IdentityReused(tuple(reused))
-        for tenant in request.new_tenants:
-            self._tenants.append((*astuple(tenant)[:-1], "{}"))  # nobody has set rules for it yet
+        self.rows.add_tenants(request.new_tenants)
         return tuple(accepted)
 
     def _forget(self, identities: Sequence[_Identity]) -> None:
         for identity in identities:
             self._identities.pop(identity, None)
-
-    def _owe_in_order(self, item: NewEvent, ordering_key: str) -> None:
-        key, at = item.event.key, item.event.accepted_at
-        for endpoint_key, order in zip(item.owed, item.orders, strict=True):
-            row = (key, endpoint_key, item.lane, at, at)
-            if order is Order.NONE:
-                self._obligations.append(row)
-            else:
-                self._ordered.append(((*row, ordering_key), order))
 
     def _repeat(self, item: NewEvent) -> Accepted | IdentityReused | None:
         """The event that the item repeats, or None; a refusal if its identities stand for something else."""

@@ -16,6 +16,7 @@ from posthouse.store.protocol import Books, DeliveryQuery, DeliveryRecord, Event
 from posthouse.store.sqlite.audit import audit
 from posthouse.store.sqlite.readers import Readers
 from posthouse.store.sqlite.rows import INTEGER_MAX, LANES, event_of, rows_of, value_of
+from posthouse.store.sqlite.spans import keys_between, times_between
 from posthouse.store.sqlite.statements import SQL
 
 _ATTEMPTS: Final = SQL["attempts_of_delivery"]
@@ -33,10 +34,6 @@ _PICK_SETTLED_OF_TENANT: Final = SQL["pick_settled_of_tenant"]
 _PICK_UNDELIVERED: Final = SQL["pick_undelivered"]
 _PICK_UNDELIVERED_OF_ENDPOINT: Final = SQL["pick_undelivered_of_endpoint"]
 _WAITING: Final = SQL["waiting_by_endpoint"]
-
-#: Keys carry the time of their making; a clock that was set back makes them run ahead of it. Times are
-#: compared exactly, but only among keys that lie less than this outside the range asked for.
-CLOCK_STEP_MS_MAX: Final = 10 * 60_000
 
 _LastAttempt = tuple[str, int | None] | None
 # event key, endpoint key, event id, type, environment, tenant, lane, round, all attempts, opened_at, last attempt, …
@@ -59,7 +56,7 @@ class SqliteLedger:
 
     async def events(self, query: EventQuery) -> list[EventRecord]:
         """Events, newest first; see the protocol."""
-        oldest, newest = _keys(query.since, query.until)
+        oldest, newest = keys_between(query.since, query.until)
         if query.after is not None:
             newest = min(newest, query.after - 1)
         bindings = {
@@ -68,7 +65,7 @@ class SqliteLedger:
             "oldest": oldest,
             "newest": newest,
             "limit": query.limit,
-            **_times(query.since, query.until),
+            **times_between(query.since, query.until),
         }
         statement = _EVENTS_OF_ENVIRONMENT
         if query.tenant is not None:
@@ -126,7 +123,7 @@ class SqliteLedger:
 
 
 def _deliveries(connection: apsw.Connection, query: DeliveryQuery) -> list[DeliveryRecord]:
-    oldest, newest = _keys(query.since, query.until)
+    oldest, newest = keys_between(query.since, query.until)
     if query.event_key is not None:
         oldest, newest = max(oldest, query.event_key), min(newest, query.event_key)
     after = (INTEGER_MAX, INTEGER_MAX) if query.after is None else query.after
@@ -139,7 +136,7 @@ def _deliveries(connection: apsw.Connection, query: DeliveryQuery) -> list[Deliv
         "after_event": after[0],
         "after_endpoint": after[1],
         "limit": query.limit,
-        **_times(query.since, query.until),
+        **times_between(query.since, query.until),
     }
     records: list[DeliveryRecord] = []
     if query.state is None or query.state in OPEN:
@@ -252,14 +249,3 @@ def _attempt(row: tuple[Any, ...]) -> Attempt:
     values = dict(zip(Attempt.__struct_fields__, row, strict=True))
     values["reused"] = bool(values["reused"])
     return Attempt(**values)
-
-
-def _keys(since: int | None, until: int | None) -> tuple[int, int]:
-    """The first and the last key that an event accepted in this time can have."""
-    oldest = 0 if since is None else ids.first_key_at(since - CLOCK_STEP_MS_MAX)
-    newest = 0 if until is None else ids.first_key_at(until + CLOCK_STEP_MS_MAX)
-    return oldest, newest or INTEGER_MAX
-
-
-def _times(since: int | None, until: int | None) -> dict[str, int]:
-    return {"since": 0 if since is None else since, "until": INTEGER_MAX if until is None else until}

@@ -244,6 +244,198 @@ CREATE TABLE jobs (
 
 CREATE INDEX jobs_unfinished ON jobs (key) WHERE state = 'running' OR state = 'paused';
 
+-- -- what comes in ---------------------------------------------------------------------------
+
+-- Inbound URLs, deleted ones included; part of the catalogue. `secrets` is a JSON array, `rules` the JSON object
+-- of core.inbound.SourceRules without what has its default.
+CREATE TABLE sources (
+    key INTEGER PRIMARY KEY,
+    environment TEXT NOT NULL CHECK (environment = 'live' OR environment = 'test'),
+    tenant TEXT NOT NULL,
+    name TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    token TEXT NOT NULL UNIQUE,
+    secrets TEXT NOT NULL CHECK (json_valid(secrets)),
+    state TEXT NOT NULL CHECK (state IN ('active', 'paused', 'deleted')),
+    description TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    rules TEXT NOT NULL CHECK (json_valid(rules))
+) STRICT;
+
+-- A source as one JSON document with the names of core.inbound.Source.
+CREATE VIEW source_documents AS
+SELECT key, json_object(
+    'key', key, 'environment', environment, 'tenant', tenant, 'name', name, 'provider', provider, 'token', token,
+    'secrets', json(secrets), 'state', state, 'description', description, 'created_at', created_at,
+    'updated_at', updated_at, 'rules', json(rules)
+) AS document
+FROM sources;
+
+-- Requests to sources, byte for byte as they came; `headers` is a JSON array. Only a refused one that nobody asked
+-- for is ever deleted. Each is in exactly one place: inbox, readings or quarantine, at position -1.
+-- `body` stands last, so that reading the rest never touches the pages that a long one spills to.
+CREATE TABLE requests (
+    key INTEGER PRIMARY KEY,
+    source_key INTEGER NOT NULL,
+    environment TEXT NOT NULL CHECK (environment = 'live' OR environment = 'test'),
+    tenant TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    method TEXT NOT NULL,
+    url TEXT NOT NULL,
+    headers TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+
+-- Where to look for the requests of an environment, a tenant or a source; as tenant_periods.
+CREATE TABLE inbound_environment_periods (
+    environment TEXT NOT NULL,
+    period INTEGER NOT NULL,
+    PRIMARY KEY (environment, period)
+) WITHOUT ROWID, STRICT;
+
+CREATE TABLE inbound_tenant_periods (
+    environment TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    period INTEGER NOT NULL,
+    PRIMARY KEY (environment, tenant, period)
+) WITHOUT ROWID, STRICT;
+
+CREATE TABLE source_periods (
+    source_key INTEGER NOT NULL,
+    period INTEGER NOT NULL,
+    PRIMARY KEY (source_key, period)
+) WITHOUT ROWID, STRICT;
+
+-- What is kept and not read yet: whole requests (position -1), and single events that left quarantine. Hot and small.
+CREATE TABLE inbox (
+    source_key INTEGER NOT NULL,
+    request_key INTEGER NOT NULL,
+    position INTEGER NOT NULL CHECK (position >= -1),
+    waived TEXT,
+    attempts INTEGER NOT NULL CHECK (attempts >= 0),
+    due_at INTEGER NOT NULL,
+    PRIMARY KEY (source_key, request_key, position)
+) WITHOUT ROWID, STRICT;
+
+CREATE INDEX inbox_by_due ON inbox (source_key, due_at);
+
+-- What was found in each item of the inbox. Append-only. `found` is a JSON array of [position, event key, whether it
+-- is a repetition], and the counts are of that moment: the audit compares them with the rows that they speak of.
+CREATE TABLE readings (
+    request_key INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    source_key INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    duplicates INTEGER NOT NULL,
+    quarantined INTEGER NOT NULL,
+    heartbeat INTEGER NOT NULL CHECK (heartbeat BETWEEN 0 AND 1),
+    delivery TEXT,
+    found TEXT NOT NULL,
+    PRIMARY KEY (request_key, position)
+) WITHOUT ROWID, STRICT;
+
+-- Where each event came from that came in through a source. Append-only. `at` is when its request was received;
+-- `digest` is NULL if nothing is a repetition of it.
+CREATE TABLE arrivals (
+    event_key INTEGER PRIMARY KEY,
+    source_key INTEGER NOT NULL,
+    request_key INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    digest BLOB,
+    at INTEGER NOT NULL,
+    unchecked INTEGER NOT NULL CHECK (unchecked BETWEEN 0 AND 1)
+) STRICT;
+
+-- Events that came again. Append-only.
+CREATE TABLE repeats (
+    event_key INTEGER NOT NULL,
+    request_key INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    source_key INTEGER NOT NULL,
+    PRIMARY KEY (event_key, request_key, position)
+) WITHOUT ROWID, STRICT;
+
+-- Which event a digest stands for. Nothing but a copy of what `arrivals` holds: while it is missing or in part, events
+-- pass unchecked, and it is made anew. Rows of source 0 are marks, with a time that nothing prunes: with digest x'00'
+-- it is whole, with x'01' it is being made, and complete from that event key on.
+CREATE TABLE seen (
+    source_key INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    event_key INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (source_key, digest)
+) WITHOUT ROWID, STRICT;
+
+CREATE INDEX seen_by_time ON seen (at);
+
+INSERT INTO seen (source_key, digest, event_key, at) VALUES (0, x'00', 0, 9223372036854775807);
+
+-- What is kept and not passed on: requests (position -1) and single events; also what left it, with a resolution.
+-- What comes back is open again in the same row. `bytes` counts the body of a request that was refused.
+CREATE TABLE quarantine (
+    request_key INTEGER NOT NULL,
+    position INTEGER NOT NULL CHECK (position >= -1),
+    source_key INTEGER NOT NULL,
+    environment TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    objection TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    type TEXT,
+    at INTEGER NOT NULL,
+    acknowledged INTEGER NOT NULL CHECK (acknowledged BETWEEN 0 AND 1),
+    bytes INTEGER NOT NULL,
+    resolution TEXT,
+    resolved_at INTEGER,
+    PRIMARY KEY (request_key, position),
+    CHECK ((resolution IS NULL) = (resolved_at IS NULL))
+) WITHOUT ROWID, STRICT;
+
+CREATE INDEX quarantine_by_source ON quarantine (source_key, request_key, position) WHERE resolution IS NULL;
+CREATE INDEX quarantine_by_environment ON quarantine (environment, request_key, position, tenant)
+    WHERE resolution IS NULL;
+CREATE INDEX quarantine_refused ON quarantine (at, request_key, position, source_key, bytes)
+    WHERE resolution IS NULL AND acknowledged = 0;
+
+-- The numbers that senders count their events with (core.gaps).
+CREATE TABLE streams (
+    source_key INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    high INTEGER NOT NULL,
+    steps INTEGER NOT NULL,
+    PRIMARY KEY (source_key, stream)
+) WITHOUT ROWID, STRICT;
+
+-- What may be wrong with what comes in.
+CREATE TABLE incidents (
+    key INTEGER PRIMARY KEY,
+    environment TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    source_key INTEGER NOT NULL,
+    opened_at INTEGER NOT NULL,
+    closed_at INTEGER,
+    detail TEXT NOT NULL,
+    stream TEXT,
+    first INTEGER,
+    last INTEGER,
+    missing INTEGER
+) STRICT;
+
+CREATE INDEX incidents_open ON incidents (kind, source_key, stream, first) WHERE closed_at IS NULL;
+
+-- How each source usually speaks; `pauses` is a JSON array.
+CREATE TABLE rhythms (
+    source_key INTEGER PRIMARY KEY,
+    seen_at INTEGER NOT NULL,
+    seen INTEGER NOT NULL,
+    pauses TEXT NOT NULL CHECK (json_valid(pauses)),
+    day INTEGER NOT NULL
+) STRICT;
+
 -- -- ownership and the node itself -----------------------------------------------------------
 
 -- The hash slots of endpoints: who leases each, and the epoch that fences late writers.

@@ -12,10 +12,20 @@ import apsw
 from posthouse.core.errors import StoreIncompatible, StoreUnavailable
 from posthouse.core.failpoints import Reach, pass_by
 from posthouse.core.ports import Clock
-from posthouse.store.protocol import AdminFacet, CatalogueFacet, Intake, JobsFacet, LedgerFacet, Ownership, WorkFacet
+from posthouse.store.protocol import (
+    AdminFacet,
+    CatalogueFacet,
+    InboundFacet,
+    Intake,
+    JobsFacet,
+    LedgerFacet,
+    Ownership,
+    WorkFacet,
+)
 from posthouse.store.sqlite.admin import SqliteAdmin
 from posthouse.store.sqlite.catalogue import SqliteCatalogue
 from posthouse.store.sqlite.connection import BusyPolling, check_library, connect_reader, connect_writer, enter_wal
+from posthouse.store.sqlite.inbound import SqliteInbound
 from posthouse.store.sqlite.intake import SqliteIntake
 from posthouse.store.sqlite.jobs import SqliteJobs
 from posthouse.store.sqlite.ledger import SqliteLedger
@@ -69,6 +79,7 @@ class SqliteStore:
             offload or self._start_threads("posthouse-reader", READERS),
         )
         self.intake: Intake = SqliteIntake(self._writer)
+        self.inbound: InboundFacet = SqliteInbound(self._writer, self._readers, self._local)
         self.work: WorkFacet = SqliteWork(self._writer, self._readers, self._local)
         self.catalogue: CatalogueFacet = SqliteCatalogue(self._writer, self._readers)
         self.ledger: LedgerFacet = SqliteLedger(self._readers)

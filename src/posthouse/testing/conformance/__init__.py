@@ -18,6 +18,12 @@ The store must be new for each test; opening it again in the same test must find
 
 from posthouse.testing.conformance.catalogue import TestCatalogue
 from posthouse.testing.conformance.health import TestHealth
+from posthouse.testing.conformance.inbound import TestInbound
+from posthouse.testing.conformance.inbound_ledger import TestInboundRequests, TestSourceBooks
+from posthouse.testing.conformance.inbound_passing import TestInboundPassing
+from posthouse.testing.conformance.inbound_quarantine import TestInboundQuarantine
+from posthouse.testing.conformance.inbound_streams import TestInboundStreams
+from posthouse.testing.conformance.incidents import TestIncidents
 from posthouse.testing.conformance.intake import TestIntake
 from posthouse.testing.conformance.job_filters import TestJobFilters
 from posthouse.testing.conformance.job_steps import TestJobSteps
@@ -40,6 +46,12 @@ __all__ = [
     "TestCatalogue",
     "TestDiscarding",
     "TestHealth",
+    "TestInbound",
+    "TestInboundPassing",
+    "TestInboundQuarantine",
+    "TestInboundRequests",
+    "TestInboundStreams",
+    "TestIncidents",
     "TestIntake",
     "TestJobFilters",
     "TestJobSteps",
@@ -55,5 +67,6 @@ __all__ = [
     "TestRetiming",
     "TestRetrying",
     "TestSettling",
+    "TestSourceBooks",
     "TestWaiting",
 ]

@@ -1,11 +1,12 @@
-"""Endpoints, tenants and API keys."""
+"""Endpoints, sources, tenants and API keys."""
 
 import asyncio
 
 import pytest
 from msgspec.structs import replace
 
-from posthouse.core.errors import IdempotencyConflict, NotFound
+from posthouse.core.errors import IdempotencyConflict, NotFound, PosthouseError
+from posthouse.core.inbound import SourceState
 from posthouse.core.model import EndpointState, Environment
 from posthouse.store.protocol import CatalogueSnapshot, Remembered
 from posthouse.testing.conformance.scene import Stores
@@ -119,3 +120,47 @@ class TestCatalogue:
         remembered = await catalogue.recall(Environment.LIVE, "k")
         assert remembered is not None
         assert remembered.ref == snapshot.endpoints[0].key
+
+    # -- sources ----------------------------------------------------------------------------------
+
+    async def test_sources_come_back_as_they_were(self, stores: Stores) -> None:
+        """By key, deleted ones too: what they took may still wait."""
+        scene = await stores.open()
+        catalogue = scene.store.catalogue
+        sources = (
+            scene.values.source(),
+            scene.values.source(environment=Environment.TEST, secrets=()),
+            scene.values.source(state=SourceState.DELETED),
+        )
+        for source in reversed(sources):
+            await catalogue.put_source(source)
+        assert await (await stores.open()).store.catalogue.load() == CatalogueSnapshot(3, (), (), (), sources)
+
+    async def test_a_source_is_replaced_by_key(self, stores: Stores) -> None:
+        scene = await stores.open()
+        catalogue = scene.store.catalogue
+        source = scene.values.source()
+        assert await catalogue.put_source(source) == 1
+        changed = replace(source, state=SourceState.PAUSED, token="other", updated_at=NOW + 1)  # noqa: S106 - no secret
+        assert await catalogue.put_source(changed) == 2
+        assert (await catalogue.load()).sources == (changed,)
+
+    async def test_a_token_belongs_to_one_source(self, stores: Stores) -> None:
+        """Even to a deleted one: its sender may still call."""
+        scene = await stores.open()
+        catalogue = scene.store.catalogue
+        source = scene.values.source(state=SourceState.DELETED)
+        await catalogue.put_source(source)
+        with pytest.raises(PosthouseError):
+            await catalogue.put_source(scene.values.source(token=source.token))
+        snapshot = await catalogue.load()
+        assert (snapshot.version, snapshot.sources) == (1, (source,))
+
+    async def test_what_made_a_source_is_remembered(self, stores: Stores) -> None:
+        scene = await stores.open()
+        catalogue = scene.store.catalogue
+        sources = [scene.values.source() for _ in range(2)]
+        await catalogue.put_source(sources[0], remember=Remembered(Environment.LIVE, "k", b"f", sources[0].key))
+        with pytest.raises(IdempotencyConflict):
+            await catalogue.put_source(sources[1], remember=Remembered(Environment.LIVE, "k", b"f", sources[1].key))
+        assert (await catalogue.load()).sources == (sources[0],)

@@ -6,6 +6,7 @@ import pytest
 
 from posthouse.core.delivery import State
 from posthouse.core.errors import StoreUnavailable
+from posthouse.core.inbound import WHOLE, Objection, Resolution
 from posthouse.core.jobs import Job, JobFilter, JobKind
 from posthouse.core.model import Environment
 from posthouse.store.protocol import Remembered
@@ -103,6 +104,21 @@ class TestLife:
         )
         await scene.store.jobs.add(job)
         assert await scene.store.admin.key_floor() == job.key
+
+    async def test_the_key_floor_knows_what_comes_in(self, stores: Stores) -> None:
+        """Also a request that is not kept any more."""
+        scene = await stores.open()
+        source = scene.values.source()
+        await scene.store.catalogue.put_source(source)
+        assert await scene.store.admin.key_floor() == source.key
+        incident = scene.values.incident()
+        await scene.store.inbound.open_incident(incident)
+        assert await scene.store.admin.key_floor() == incident.key
+        request = await scene.take()
+        assert await scene.store.admin.key_floor() == request.key
+        refused = await scene.take(objection=Objection.BAD_SIGNATURE)
+        await scene.store.inbound.resolve([(refused.key, WHOLE)], Resolution.EXPIRED, now=NOW)
+        assert await scene.store.admin.key_floor() == refused.key
 
     async def test_a_probe_writes(self, stores: Stores) -> None:
         scene = await stores.open()

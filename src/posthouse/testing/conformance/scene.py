@@ -5,22 +5,35 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from posthouse.core.delivery import State
+from posthouse.core.inbound import InboundRequest, Incident, Objection, Quarantined
 from posthouse.core.model import Attempt, Environment, Lane, Obligation, slot_of
 from posthouse.store.protocol import (
     AcceptRequest,
     AcceptResult,
+    Arrival,
     Books,
     DeliveryQuery,
     DeliveryRecord,
+    Doubt,
     EventQuery,
     EventRecord,
+    InboxItem,
+    InboxPage,
+    IncidentQuery,
     NewEvent,
+    PassedOn,
+    PassResult,
+    QuarantineQuery,
+    ReadEvent,
+    ReadRequest,
     Refill,
+    RequestQuery,
     Settled,
     Settlement,
+    SourceBooks,
     Store,
 )
-from posthouse.testing.conformance.values import LEASE_MS, NOW, Values, attempt
+from posthouse.testing.conformance.values import LEASE_MS, NOW, SOURCE, Values, attempt, item
 
 
 class Scene:
@@ -108,6 +121,67 @@ class Scene:
             total += columns(books)
         assert total["owed"] == total.total() - total["owed"], "owed is the sum of all the others"
         return total
+
+    # -- what comes in -------------------------------------------------------------------------
+
+    async def take(self, arrival: Arrival | None = None, **fields: Any) -> InboundRequest:
+        """Keep one request."""
+        arrival = arrival or self.values.arrival(**fields)
+        await self.store.inbound.take([arrival])
+        return arrival.request
+
+    def reading(self, of: InboundRequest | InboxItem, *events: ReadEvent, **fields: Any) -> ReadRequest:
+        """What was found in a request, or in an item of the inbox."""
+        keys = 1 + sum(event.sequence is not None for event in events)
+        given: dict[str, Any] = {
+            "environment": Environment.LIVE,
+            "tenant": "acme",
+            "catalogue_version": 0,
+            "incident_keys": tuple(self.values.key() for _ in range(keys)),
+        }
+        of = item(of) if isinstance(of, InboundRequest) else of
+        return ReadRequest(item=of, events=events, **{**given, **fields})
+
+    async def pass_on(self, *readings: ReadRequest, now: int = NOW) -> list[PassResult]:
+        """Pass readings on, in one call."""
+        return await self.store.inbound.pass_on(readings, now=now)
+
+    async def bring_in(self, *events: ReadEvent, now: int = NOW, catalogue_version: int = 0, **fields: Any) -> PassedOn:
+        """Keep a request that holds these events, and pass them on."""
+        reading = self.reading(await self.take(**fields), *events, catalogue_version=catalogue_version)
+        (result,) = await self.pass_on(reading, now=now)
+        assert isinstance(result, PassedOn)
+        return result
+
+    async def doubt(self, of: InboundRequest | InboxItem, position: int, objection: Objection, **fields: Any) -> None:
+        """Put a request, or an event of it, into quarantine."""
+        doubts = (Doubt(position, objection, "It cannot be.", **fields),)
+        (result,) = await self.pass_on(self.reading(of, doubts=doubts))
+        assert isinstance(result, PassedOn)
+
+    async def inbox(self, source_key: int = SOURCE, *, now: int = NOW, **bounds: Any) -> InboxPage:
+        """The head of an inbox, with wide bounds unless some are given."""
+        return await self.store.inbound.fetch(source_key, now=now, **{"limit": 100, "bytes_max": 1 << 20, **bounds})
+
+    async def requests(self, environment: Environment = Environment.LIVE, **query: Any) -> list[int]:
+        """Keys of requests as they are listed."""
+        records = await self.store.inbound.requests(RequestQuery(environment=environment, **query))
+        return [record.request.key for record in records]
+
+    async def quarantine(self, environment: Environment = Environment.LIVE, **query: Any) -> list[Quarantined]:
+        """Entries of the quarantine as they are listed."""
+        return await self.store.inbound.quarantine(QuarantineQuery(environment=environment, **query))
+
+    async def incidents(self, environment: Environment = Environment.LIVE, **query: Any) -> list[Incident]:
+        """Incidents as they are listed."""
+        return await self.store.inbound.incidents(IncidentQuery(environment=environment, **query))
+
+    async def source_books(self) -> SourceBooks:
+        """The books of the one source that has some; they must balance."""
+        (books,) = await self.store.inbound.audit(Environment.LIVE)
+        assert books.imbalance == 0
+        assert books.received == books.waiting + books.read + books.quarantined
+        return books
 
 
 def columns(books: Books) -> Counter[str]:

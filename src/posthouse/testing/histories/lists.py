@@ -110,6 +110,7 @@ def books(model: Model, environment: str, tenant: str | None) -> View:
             {**_balance([d for d in found if d.endpoint.order == order]), "tenant": name, "endpoint": endpoint_id}
             for name, order, endpoint_id in endpoints
         ],
+        "sources": [],
     }
 
 

@@ -122,6 +122,7 @@ class Reader:
         shown = answer.json()
         owed = [d.status for d in self.model.deliveries.values() if d.event is event]
         assert shown.pop("delivery_counts") == {status: owed.count(status) for status in STATUSES}
+        assert shown.pop("origin") is None
         del shown["data"]
         assert event.data is None or answer.body.endswith(b',"data":' + event.data + b"}")
         compare(event, shown)

@@ -57,6 +57,7 @@ _NO_RULES: Final[View] = {
     "format": "standard-webhooks",
     "batch": None,
     "success": "200-299",
+    "sources": [],
     "filter": None,
     "transform": None,
     "disable_after_days": 30,

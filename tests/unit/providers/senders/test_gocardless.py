@@ -67,7 +67,7 @@ def test_a_request_of_today_has_an_id() -> None:
 
 
 def test_what_it_understands() -> None:
-    assert (PRESET.answers.bad_signature, PRESET.answers.unknown, PRESET.answers.overload) == (498, 204, 503)
+    assert (PRESET.answers.accepted, PRESET.answers.bad_signature, PRESET.answers.overload) == (204, 498, 503)
     assert PRESET.sender.retries(498)
     assert PRESET.sender.retries(503)
     assert len(PRESET.sender.delays_s) == 8

@@ -3,12 +3,16 @@
 UPDATE probe SET at = ?1 WHERE one = 1;
 
 -- name: key_floor
--- The greatest key of anything.
+-- The greatest key of anything, also of a refused request that is not kept any more.
 SELECT max(
     coalesce((SELECT max(key) FROM events), 0),
     coalesce((SELECT max(key) FROM endpoints), 0),
     coalesce((SELECT max(key) FROM api_keys), 0),
-    coalesce((SELECT max(key) FROM jobs), 0)
+    coalesce((SELECT max(key) FROM jobs), 0),
+    coalesce((SELECT max(key) FROM sources), 0),
+    coalesce((SELECT max(key) FROM requests), 0),
+    coalesce((SELECT max(request_key) FROM quarantine), 0),
+    coalesce((SELECT max(key) FROM incidents), 0)
 );
 
 -- name: count_tables

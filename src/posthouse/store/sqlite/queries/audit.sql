@@ -30,3 +30,73 @@ SELECT json_group_array(json_array(endpoint_key, open, attempted)) FROM (
 -- name: audit_endpoints
 -- Whose the endpoints are, as JSON: [endpoint key, environment, tenant].
 SELECT json_group_array(json_array(key, environment, tenant)) FROM endpoints;
+
+-- name: audit_sources
+-- Whose the sources are, as JSON: [source key, environment, tenant].
+SELECT json_group_array(json_array(key, environment, tenant)) FROM sources;
+
+-- name: audit_requests
+-- Requests by source, as JSON: [source key, all, in the inbox, read, in quarantine or given up there, those that are in
+-- no place or in several].
+SELECT json_group_array(json_array(source_key, received, waiting, read, quarantined, astray)) FROM (
+    SELECT
+        source_key, count(*) AS received, sum(waiting) AS waiting, sum(read) AS read, sum(quarantined) AS quarantined,
+        count(*) FILTER (WHERE waiting + read + quarantined <> 1) AS astray
+    FROM (
+        SELECT
+            r.source_key,
+            EXISTS (
+                SELECT 1 FROM inbox AS i
+                WHERE i.source_key = r.source_key AND i.request_key = r.key AND i.position = -1
+            ) AS waiting,
+            EXISTS (SELECT 1 FROM readings AS d WHERE d.request_key = r.key AND d.position = -1) AS read,
+            EXISTS (
+                SELECT 1 FROM quarantine AS q
+                WHERE q.request_key = r.key AND q.position = -1
+                    AND (q.resolution IS NULL OR q.resolution = 'discarded')
+            ) AS quarantined
+        FROM requests AS r
+    )
+    GROUP BY source_key
+);
+
+-- name: audit_inbox
+-- Whole requests in the inbox by source, as JSON: [source key, count].
+SELECT json_group_array(json_array(source_key, requests)) FROM (
+    SELECT source_key, count(*) AS requests FROM inbox WHERE position = -1 GROUP BY source_key
+);
+
+-- name: audit_readings
+-- What was read by source, as JSON: [source key, whole requests, new events, repetitions, events put in quarantine].
+SELECT json_group_array(json_array(source_key, requests, events, duplicates, quarantined)) FROM (
+    SELECT
+        source_key, count(*) FILTER (WHERE position = -1) AS requests, sum(events) AS events,
+        sum(duplicates) AS duplicates, sum(quarantined) AS quarantined
+    FROM readings GROUP BY source_key
+);
+
+-- name: audit_arrivals
+-- Events that came in, by source, as JSON: [source key, count].
+SELECT json_group_array(json_array(source_key, events)) FROM (
+    SELECT a.source_key, count(*) AS events
+    FROM arrivals AS a CROSS JOIN events AS e ON e.key = a.event_key
+    GROUP BY a.source_key
+);
+
+-- name: audit_repeats
+-- Events that came again, by source, as JSON: [source key, count].
+SELECT json_group_array(json_array(source_key, events)) FROM (
+    SELECT source_key, count(*) AS events FROM repeats GROUP BY source_key
+);
+
+-- name: audit_quarantine
+-- What is or was in quarantine by source, as JSON: [source key, whole requests in it or given up there, all events,
+-- events in it or given up there].
+SELECT json_group_array(json_array(source_key, requests, events, doubted)) FROM (
+    SELECT
+        source_key,
+        count(*) FILTER (WHERE position = -1 AND (resolution IS NULL OR resolution = 'discarded')) AS requests,
+        count(*) FILTER (WHERE position >= 0) AS events,
+        count(*) FILTER (WHERE position >= 0 AND (resolution IS NULL OR resolution = 'discarded')) AS doubted
+    FROM quarantine GROUP BY source_key
+);

@@ -14,6 +14,10 @@ SELECT json_group_array(json(document) ORDER BY key) FROM endpoint_documents WHE
 -- One endpoint as a JSON document.
 SELECT document FROM endpoint_documents WHERE key = ?1;
 
+-- name: all_sources
+-- Every source, by key, as one JSON document.
+SELECT json_group_array(json(document) ORDER BY key) FROM source_documents;
+
 -- name: all_tenants
 -- Every tenant as one JSON document.
 SELECT json_group_array(
@@ -44,6 +48,17 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- name: set_endpoint_state
 -- Change only the state of an endpoint.
 UPDATE endpoints SET state = ?2, state_reason = ?3, updated_at = ?4 WHERE key = ?1;
+
+-- name: put_source
+-- Insert or replace a source by key. A token that another source has is an error, not a replacement.
+INSERT INTO sources (
+    key, environment, tenant, name, provider, token, secrets, state, description, created_at, updated_at, rules
+)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET
+    environment = excluded.environment, tenant = excluded.tenant, name = excluded.name, provider = excluded.provider,
+    token = excluded.token, secrets = excluded.secrets, state = excluded.state, description = excluded.description,
+    created_at = excluded.created_at, updated_at = excluded.updated_at, rules = excluded.rules;
 
 -- name: put_tenant
 -- Insert or replace a tenant by environment and id.

@@ -1,28 +1,19 @@
-"""The names of logs and metrics as declared data, and the only code that writes them out.
+"""The numbers of a node: their names as declared data, and the only code that writes them out.
 
-Metrics are plain integers on one object: the hot path adds to an attribute, and everything that
-costs (labels, text, unit conversion) happens when somebody reads. Their names, and the names of the log
-events, are API.
+Metrics are plain integers on one object: the hot path adds to an attribute, and everything that costs (labels, text,
+unit conversion) happens when somebody reads. Their names are API.
 """
 
-import logging
-import re
-import sys
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from enum import Enum
-from typing import Final, Literal, NamedTuple, TextIO
+from typing import Final, NamedTuple
 
-import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from structlog.typing import EventDict, Processor, WrappedLogger
 
 from posthouse import __version__
-
-# -- metrics --------------------------------------------------------------------------------
 
 
 class Counter(NamedTuple):
@@ -77,6 +68,40 @@ COUNTERS: Final = (
     Counter("probes", "posthouse_endpoint_probes", "Requests that looked whether an endpoint is up again."),
     Counter("jobs_ended", "posthouse_jobs_ended", "Bulk jobs that ended, by the state they led to.", "state"),
     Counter("job_deliveries", "posthouse_job_deliveries", "Deliveries that bulk jobs changed, by kind.", "kind"),
+    Counter(
+        "requests_received",
+        "posthouse_source_requests",
+        "Requests to sources that were judged, by verdict.",
+        "verdict",
+    ),
+    Counter(
+        "requests_turned_away",
+        "posthouse_source_requests_turned_away",
+        "Requests to sources that were not kept, by reason.",
+        "reason",
+    ),
+    Counter("handshakes", "posthouse_source_handshakes", "Handshakes of senders that were answered."),
+    Counter("heartbeats", "posthouse_source_heartbeats", "Requests by which a sender only said that it is alive."),
+    Counter("requests_read", "posthouse_source_requests_read", "Requests to sources that were passed on."),
+    Counter("events_received", "posthouse_source_events", "Events that came in through sources."),
+    Counter("events_repeated", "posthouse_source_events_repeated", "Events that had come in before: suppressed."),
+    Counter(
+        "events_unchecked",
+        "posthouse_source_events_unchecked",
+        "Events that were passed on although repetitions could not be recognised.",
+    ),
+    Counter(
+        "quarantined",
+        "posthouse_source_quarantined",
+        "Requests and events behind their answer that were put in quarantine, by objection.",
+        "objection",
+    ),
+    Counter(
+        "keys_fetched",
+        "posthouse_source_keys_fetched",
+        "Fetches of keys to check requests with, by outcome.",
+        "outcome",
+    ),
     Counter("commits", "posthouse_store_commits", "Transactions that the store made durable."),
     Counter("commit_rows", "posthouse_store_commit_rows", "Rows that those transactions wrote."),
 )
@@ -104,6 +129,10 @@ TIMERS: Final = (
 GAUGES: Final = (
     Gauge("in_flight", "Requests to endpoints that are on their way."),
     Gauge("intake_waiting", "Events that wait for their commit."),
+    Gauge("inbox_arriving", "Requests to sources that wait for their commit."),
+    Gauge("inbox_items", "Requests to sources that are buffered in memory behind their answer."),
+    Gauge("inbox_bytes", "Bytes of their bodies."),
+    Gauge("sources_silent", "Sources of which nothing came for twice as long as usual."),
     Gauge("unsettled", "Outcomes that wait for their commit."),
     Gauge("windows", "Queues (endpoint and lane) that hold work in memory."),
     Gauge("window_items", "Deliveries that are buffered in memory."),
@@ -153,6 +182,16 @@ class Metrics:
         self.probes = 0
         self.jobs_ended: dict[str, int] = defaultdict(int)
         self.job_deliveries: dict[str, int] = defaultdict(int)
+        self.requests_received: dict[str, int] = defaultdict(int)
+        self.requests_turned_away: dict[str, int] = defaultdict(int)
+        self.handshakes = 0
+        self.heartbeats = 0
+        self.requests_read = 0
+        self.events_received = 0
+        self.events_repeated = 0
+        self.events_unchecked = 0
+        self.quarantined: dict[str, int] = defaultdict(int)
+        self.keys_fetched: dict[str, int] = defaultdict(int)
         self.commits = 0
         self.commit_rows = 0
         self.accept_to_first_attempt_ms = Histogram(TIMERS[0].bounds_ms)
@@ -220,130 +259,3 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
         cumulative += count
         buckets.append(("+Inf" if bound is None else str(bound / 1_000), float(cumulative)))
     return buckets
-
-
-# -- logs -----------------------------------------------------------------------------------
-
-
-class Log(Enum):
-    """Every event that Posthouse logs: its level and what it means. Its name in the log is in lower case.
-
-    Nothing is logged per event or per delivery: those have rows.
-    """
-
-    NODE_STARTED = "info", "The node answers requests on `url`."
-    NODE_STOPPING = "info", "A signal came: no new requests, and at most `drain_seconds` for those on their way."
-    NODE_STOPPED = "info", "Everything is settled and the store is closed."
-    NODE_FAILED = "error", "The node cannot go on and ends; what it acknowledged is in the store."
-    STORE_FAILED = "error", "A COMMIT or fsync failed, so its outcome is unknown; the process must start anew."
-    SLOTS_ACQUIRED = "info", "This node owns `count` more slots of endpoints."
-    SLOTS_LOST = "warning", "Another node took `count` slots, or their lease ran out."
-    LEASE_RENEWAL_FAILED = "warning", "The leases could not be prolonged; tried again before they run out."
-    ENDPOINT_DISABLED = (
-        "warning",
-        "The endpoint's deliveries are held: it answered 410 Gone, failed for too long, or is unusable.",
-    )
-    ENDPOINT_UNUSABLE = "warning", "What is stored of the endpoint cannot be used, as `detail` says; it gets disabled."
-    ENDPOINT_DOWN = (
-        "warning",
-        "The endpoint fails; its deliveries wait, and one probe at a time looks whether it is up.",
-    )
-    ENDPOINT_ANSWERS = "info", "An endpoint that was down answers again; what waited is sent, with a ramp."
-    ENDPOINT_RECOVERED = "info", "Nothing waits any more of what an endpoint missed while it was down."
-    ENDPOINT_FAILING = "warning", "The endpoint has failed for a long time; unless it answers, it is disabled then."
-    HEALTH_UNWRITTEN = "warning", "What is known of endpoints that fail could not be stored; tried again."
-    DELIVERY_FAULT = "error", "The node itself failed at a delivery: `count` times since this was last logged."
-    QUEUE_UNREADABLE = "error", "Queues cannot be read, `count` more than was logged before; tried every second."
-    QUEUE_STUCK = "warning", "The queue's first delivery is due, nothing holds it, and it has not moved for `seconds`."
-    QUEUE_MOVES = "info", "A queue that was stuck for `seconds` moves again, or is held for a known reason now."
-    CLOCK_STEPPED = "warning", "The wall clock was stepped by `by_ms` milliseconds against the monotonic one."
-    DELIVERIES_RETIMED = "info", "A clock ahead of this one had set due times; `count` of them were set anew."
-    SETTLE_FAILED = "error", "Outcomes could not be made durable; their deliveries will be attempted again."
-    JOB_ENDED = "info", "A bulk job ended as `state` says; it changed `done` deliveries and skipped `skipped`."
-    JOB_FAILED = "error", "A bulk job met a fault and stands where it was; others go on."
-    LOOP_FAILED = "error", "A loop of the node met a fault of the program; it goes on where it can."
-    REQUEST_FAILED = "error", "An API request met a fault of the program and was answered with 500."
-    UNDELIVERED_AT_STOP = "warning", "`count` requests had no answer when the drain ended; they will be sent again."
-
-    def __init__(self, level: str, meaning: str) -> None:
-        self.level = level
-        self.meaning = meaning
-
-
-def log(event: Log, /, *, exc_info: BaseException | None = None, **fields: object) -> None:
-    """Write one declared event with its fields. Once, at the place that handles it."""
-    if exc_info is not None:
-        fields["exc_info"] = exc_info
-    _logger.log(_LEVELS[event.level], event.name.lower(), **fields)
-
-
-_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_logger = structlog.stdlib.get_logger("posthouse")
-
-REDACTED: Final = "[redacted]"
-_SECRET_KEY: Final = re.compile(r"secret|authorization|token|password|api_?key$|cookie|signature$", re.IGNORECASE)
-_SECRET_TEXT: Final = re.compile(r"\b(whsec_|whsk_|[Bb]earer )[^\s\"',}]+")
-
-
-def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
-    """Hide what must not be in a log: fields by name, and secrets that stand inside a text.
-
-    Every line begins with when, how bad and what.
-    """
-    first = {key: event_dict[key] for key in ("timestamp", "level", "event") if key in event_dict}
-    return {key: _redacted(key, value) for key, value in {**first, **event_dict}.items()}
-
-
-def _redacted(key: str, value: object) -> object:
-    if _SECRET_KEY.search(key):
-        return REDACTED
-    if isinstance(value, str):
-        return _SECRET_TEXT.sub(rf"\1{REDACTED}", value)
-    if isinstance(value, Mapping):
-        return {inner: _redacted(str(inner), part) for inner, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_redacted(key, part) for part in value]
-    return value
-
-
-def configure_logging(
-    level: str, log_format: Literal["auto", "json", "pretty"], *, stream: TextIO | None = None
-) -> None:
-    """Send all logs, those of libraries too, to ``stream`` (standard error) as JSON or pretty lines.
-
-    ``auto`` is pretty on a terminal and JSON elsewhere. Calling it again replaces the earlier set-up.
-    """
-    target = stream or sys.stderr
-    pretty = log_format == "pretty" or (log_format == "auto" and target.isatty())
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    # The traceback becomes text before redaction, so that a secret inside it is hidden as well.
-    trace = structlog.processors.format_exc_info
-    last: list[Processor] = [redact, structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()]
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, trace, *last],
-    )
-    handler = logging.StreamHandler(target)
-    handler.setFormatter(formatter)
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(_LEVELS[level])
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "aiohttp"):
-        library = logging.getLogger(name)
-        library.handlers.clear()
-        library.propagate = True
-        library.setLevel(max(_LEVELS[level], logging.WARNING))
