@@ -7,7 +7,7 @@ ARGS ?=
 SEEDS ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev check test sim mutants bench lock docs clean
+.PHONY: help demo dev check test sim mutants bench bench-receive lock docs clean
 
 help: ## List the verbs
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r verb text; do printf '  make %-8s %s\n' "$$verb" "$$text"; done
@@ -29,6 +29,9 @@ sim: dev ## Run the simulation on SEEDS=500 seeds (ARGS=--seed=7 replays one and
 
 mutants: dev ## Plant each known bug and see that a test catches it
 	@$(BIN)/python scripts/mutants.py $(ARGS)
+
+bench-receive: dev ## Measure what accepting a request costs, against an endpoint that does nothing
+	@$(BIN)/python bench/receive.py $(ARGS)
 
 bench: dev ## Measure a node against a bare forwarder on this machine
 	@$(BIN)/python bench/run.py $(ARGS)

@@ -109,6 +109,15 @@ def forwarder(core: int, folder: Path, urls: Sequence[str]) -> Iterator[Subject]
 
 
 @contextmanager
+def bare(core: int, folder: Path, program: Path) -> Iterator[Subject]:
+    """A program that writes its ``{"url"}`` to the file that it is given, and keeps nothing."""
+    ready = folder / "bare-ready.json"
+    with _process("bare", core, [sys.executable, str(program), str(ready)], folder) as process:
+        found = _wait_for(lambda: _read_json(ready), process, folder / "bare.log")
+        yield Subject("bare", process, str(found["url"]), "none")
+
+
+@contextmanager
 def _process(name: str, core: int, command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``command`` on ``core`` with its output in ``folder``; it is stopped at the end, and killed if it stays."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("POSTHOUSE_")}

@@ -68,17 +68,25 @@ def test_d05_raises_the_alarm_and_heals() -> None:
     assert document["figures"]["stuck"] >= 25
 
 
-def test_d01_lets_fresh_events_pass_a_backlog_and_an_operator_park_it() -> None:
-    document = drill("D01", "--scale", "0.02")
+def test_d01_lets_fresh_events_pass_a_replay_and_an_operator_park_it() -> None:
+    document = drill("D01", "--scale", "0.01")
     assert kinds(document) == ["note", "note", "note", "recovery"]
     assert document["figures"]["parked"] > 0, "nothing was left to park"
-    assert measured(document, "old deliveries that drained") == 20_000
+    assert measured(document, "old records handled") == 10_000
+    assert document["figures"]["requests"] >= 10_000 / 50 + measured(document, "fresh records meanwhile")
 
 
 def test_d10_brings_an_endpoint_back_soon_and_gently() -> None:
     document = drill("D10", "--scale", "0.05")
     assert kinds(document) == ["fault", "recovery"]
     assert measured(document, "requests that came while it was down") >= 5
+
+
+def test_d11_tells_what_happens_again_from_what_is_sent_again() -> None:
+    document = drill("D11", "--scale", "0.05")
+    assert kinds(document) == ["note", "recovery"]
+    assert measured(document, "handled exactly twice") == 10
+    assert document["figures"]["suppressed"] == 10 * 5
 
 
 def test_d12_keeps_order_whatever_fails() -> None:
@@ -98,6 +106,40 @@ def test_d18_gives_every_poison_event_a_place() -> None:
     document = drill("D18", "--scale", "0.05")
     assert [place["place"] for place in document["places"]].count("refused") == 6
     assert {place["place"] for place in document["places"]} == {"refused", "delivered", "parked", "held"}
+
+
+def test_d14_tells_each_sender_in_its_own_code_and_gets_everything_in_the_end() -> None:
+    document = drill("D14", "--scale", "0.05")
+    assert kinds(document) == ["fault", "fault", "fault", "recovery"]
+    senders = {place["sender"]: place for place in document["places"]}
+    assert len(senders) == 6
+    assert "429" in senders["connectwise"]["answers"]
+    assert "503" in senders["cornerstone"]["answers"]
+    assert min(place["sent again"] for place in senders.values()) > 0, "the outages concerned everybody"
+    figures = document["figures"]
+    assert len(figures["connectwise_lost_keys"].split()) == senders["connectwise"]["lost"]
+    assert figures["connectwise_lost_after_429"] == 0, "3 s are shorter than its patience"
+
+
+def test_d21_passes_nothing_forged_on_and_shows_no_secret() -> None:
+    document = drill("D21", "--scale", "0.05")
+    assert kinds(document) == ["fault", "note", "recovery"]
+    assert measured(document, "verified again") == 9 * 5, "nine attempts of each of five webhooks"
+    assert document["figures"]["secrets"] > 50
+
+
+def test_d24_delivers_refuses_or_keeps_whatever_comes_in() -> None:
+    document = drill("D24", "--scale", "0.05")
+    assert kinds(document) == ["fault", "recovery"]
+    assert measured(document, "of a batch of 250") == 249
+    assert measured(document, "bodies beyond it") == 6
+
+
+def test_d26_passes_everything_on_while_repetitions_cannot_be_recognised() -> None:
+    document = drill("D26", "--scale", "0.05")
+    assert kinds(document) == ["fault", "alarm", "recovery", "note"]
+    assert measured(document, "passed unchecked") > 0
+    assert document["figures"]["passed_twice"] > 0, "the outage let nothing pass"
 
 
 def test_d18_against_a_node_leaves_out_what_it_cannot_do_and_leaves_nothing_behind(node: Any) -> None:

@@ -20,10 +20,14 @@ from posthouse.testing.simulation.plan import (
     Phase,
     Plan,
     PublisherPlan,
+    SourceAct,
+    SourcePlan,
+    SourceVerb,
     StopPlan,
     Trigger,
     Verb,
 )
+from posthouse.testing.simulation.receiving import PROVIDERS
 from posthouse.testing.simulation.scenario import Result, simulate
 
 BOTH_ENDS = os.environ.get("FAILPOINT_ENDS") == "both"
@@ -93,6 +97,26 @@ def acting(*verbs: Verb, on: Plan = QUIET) -> Plan:
     return replace(on, acts=tuple(Act(ACT_AT + 0.2 * i, verb, 1) for i, verb in enumerate(verbs)))
 
 
+def receiving(*verbs: SourceVerb, repeats: float = 0.0) -> Plan:
+    """Nobody publishes; each sender posts, and operators do these things to each of their sources."""
+    sources = tuple(
+        SourcePlan(
+            number=number,
+            provider=provider,
+            tenant="default",
+            pause=0.3,
+            batch_max=4,
+            repeat_share=repeats,
+            forged_share=0.2,
+            odd_share=0.2,
+            refuses=False,
+        )
+        for number, provider in enumerate(PROVIDERS)
+    )
+    acts = tuple(SourceAct(ACT_AT + 0.3 * i, verb, source.number) for i, verb in enumerate(verbs) for source in sources)
+    return replace(QUIET, publishers=(), sources=sources, source_acts=acts)
+
+
 #: What a node does, each alone, and from when on the end may come.
 OPERATIONS: dict[str, tuple[Plan, float]] = {
     "start on a new disk": (QUIET, 0.0),
@@ -109,6 +133,12 @@ OPERATIONS: dict[str, tuple[Plan, float]] = {
     "retry and cancel": (acting(*(Verb.RETRY, Verb.CANCEL) * 3, on=failing(Mood.ERROR)), ARMED_AT),
     "read a long queue": (replace(QUIET, flood=280), 0.7),
     "renew the leases": (replace(QUIET, seconds=5.0), 1.5),
+    "receive": (receiving(repeats=0.5), ARMED_AT),
+    "hold what comes": (receiving(SourceVerb.PAUSE, SourceVerb.RESUME), ARMED_AT),
+    "empty the quarantine": (
+        receiving(SourceVerb.RELEASE, SourceVerb.ROTATE, SourceVerb.REVERIFY, SourceVerb.DISCARD),
+        ARMED_AT,
+    ),
     "stop": (replace(QUIET, stops=(StopPlan(1.0, 0.2),)), ARMED_AT),
 }
 

@@ -98,7 +98,7 @@ class QuarantinedView(View):
     acknowledged: bool = Field(
         description="Its sender was told that it is taken. Then it is kept until it is resolved."
     )
-    resolution: Literal["released", "reverified", "discarded", "expired"] | None = Field(
+    resolution: Literal["released", "reverified", "rechecked", "discarded", "expired"] | None = Field(
         description="What became of it. null: it is in quarantine."
     )
     resolved_at: Timestamp | None

@@ -25,6 +25,7 @@ class JobFilterBody(Body):
 
     tenant: str | None = None
     endpoint: str | None = Field(default=None, description="Id of an endpoint.")
+    source: str | None = Field(default=None, description="Id of a source: of events that came in through it.")
     event: str | None = Field(default=None, description="Id of an event.")
     types: list[str] = Field(
         default=[], description="Event types, prefixes such as `order.*`, or `*`.", max_length=limits.PATTERNS_MAX
@@ -82,6 +83,7 @@ class JobBody(Body):
             kind=self.kind,
             tenant=wanted.tenant,
             endpoint_id=wanted.endpoint,
+            source_id=wanted.source,
             event_id=wanted.event,
             types=tuple(wanted.types),
             states=tuple(State(state) for state in wanted.states),

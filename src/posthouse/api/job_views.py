@@ -6,7 +6,7 @@ from pydantic import Field
 
 from posthouse.api.views import Timestamp, View, time_text
 from posthouse.core.envelope import rfc3339
-from posthouse.core.ids import ENDPOINT, EVENT, JOB, make_id
+from posthouse.core.ids import ENDPOINT, EVENT, JOB, SOURCE, make_id
 from posthouse.core.jobs import Job, JobFilter, JobKind, JobMode, JobPhase, JobState
 from posthouse.gateway.jobs import JobDetail
 
@@ -18,6 +18,7 @@ class JobFilterView(View):
 
     tenant: str | None
     endpoint: str | None
+    source: str | None
     event: str | None = Field(description="`evt_…`, whatever id the publisher gave it.")
     types: list[str]
     states: list[Literal["waiting", "retrying", "delivered", "exhausted", "discarded"]]
@@ -33,6 +34,7 @@ class JobFilterView(View):
         return cls(
             tenant=wanted.tenant,
             endpoint=None if wanted.endpoint_key is None else make_id(ENDPOINT, wanted.endpoint_key),
+            source=None if wanted.source_key is None else make_id(SOURCE, wanted.source_key),
             event=None if wanted.event_key is None else make_id(EVENT, wanted.event_key),
             types=list(wanted.types),
             states=[state.value for state in wanted.states],

@@ -47,6 +47,7 @@ _FILTERED_BY_ID: Final = frozenset(
     {
         "/v1/backlog",
         "/v1/deliveries",
+        "/v1/events",
         "/v1/filters/test",
         "/v1/incidents",
         "/v1/jobs",

@@ -44,6 +44,7 @@ class EndpointsQuery(PageQuery):
 class EventsQuery(PageQuery):
     """Which events."""
 
+    source: str | None = Field(default=None, description="Id of a source: events that came in through it.")
     tenant: str | None = None
     type: str | None = Field(default=None, description="One event type, exactly.")
     since: Time = None

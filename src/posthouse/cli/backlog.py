@@ -1,12 +1,13 @@
 """``posthouse backlog``: what waits, and moving it out of the way, back, or ahead. Each move is a bulk job."""
 
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 import typer
 
 from posthouse.cli.exits import Exit
 from posthouse.cli.job_view import make_job
-from posthouse.cli.jobs import DryRun, Endpoint, OlderThan, Rate, Wait
+from posthouse.cli.jobs import DryRun, Endpoint, OlderThan, Rate, Source, Wait
 from posthouse.cli.listing import LIMIT_DEFAULT, Cursor, Limit, Tenant, print_list
 from posthouse.cli.session import Session, node_command
 from posthouse.core.limits import FRESH_SECONDS_DEFAULT
@@ -50,13 +51,15 @@ def park(
     *,
     tenant: Tenant = None,
     endpoint: Endpoint = None,
+    source: Source = None,
     older_than: OlderThan = BACKLOG_AGE,
     dry_run: DryRun = False,
     rate: Rate = None,
     wait: Wait = True,
 ) -> Exit:
     """Put waiting deliveries aside, so that fresh ones have the way to themselves. 'drain' brings them back."""
-    return _move(session, "park", tenant, endpoint, older_than, dry_run=dry_run, rate=rate, wait=wait)
+    conditions = {"tenant": tenant, "endpoint": endpoint, "source": source, "older_than": older_than}
+    return _move(session, "park", conditions, dry_run=dry_run, rate=rate, wait=wait)
 
 
 @app.command()
@@ -66,16 +69,16 @@ def drain(
     *,
     tenant: Tenant = None,
     endpoint: Endpoint = None,
+    source: Source = None,
     older_than: OlderThan = None,
     dry_run: DryRun = False,
     rate: Rate = None,
     wait: Wait = True,
 ) -> Exit:
     """Let parked deliveries go on: all of them, or those that the options name. They keep their due times."""
-    nothing = tenant is endpoint is older_than is None
-    return _move(
-        session, "drain", tenant, endpoint, older_than, dry_run=dry_run, rate=rate, wait=wait, everything=nothing
-    )
+    conditions = {"tenant": tenant, "endpoint": endpoint, "source": source, "older_than": older_than}
+    nothing = all(value is None for value in conditions.values())
+    return _move(session, "drain", conditions, dry_run=dry_run, rate=rate, wait=wait, everything=nothing)
 
 
 @app.command()
@@ -85,6 +88,7 @@ def promote(
     *,
     tenant: Tenant = None,
     endpoint: Endpoint = None,
+    source: Source = None,
     older_than: OlderThan = None,
     everything: Annotated[bool, typer.Option("--all", help="Without any condition: every waiting delivery.")] = False,
     dry_run: DryRun = False,
@@ -92,27 +96,23 @@ def promote(
     wait: Wait = True,
 ) -> Exit:
     """Send waiting deliveries now, as if they were fresh; parked ones and those that wait for a retry too."""
-    return _move(
-        session, "promote", tenant, endpoint, older_than, dry_run=dry_run, rate=rate, wait=wait, everything=everything
-    )
+    conditions = {"tenant": tenant, "endpoint": endpoint, "source": source, "older_than": older_than}
+    return _move(session, "promote", conditions, dry_run=dry_run, rate=rate, wait=wait, everything=everything)
 
 
 def _move(
     session: Session,
     kind: str,
-    tenant: str | None,
-    endpoint: str | None,
-    older_than: str | None,
+    conditions: Mapping[str, str | None],
     *,
     dry_run: bool,
     rate: str | None,
     wait: bool,
     everything: bool = False,
 ) -> Exit:
-    conditions = {"tenant": tenant, "endpoint": endpoint, "older_than": older_than}
     body = {
         "kind": kind,
-        "filter": {name: value for name, value in conditions.items() if value},
+        "filter": {name: value for name, value in conditions.items() if value is not None},
         "dry_run": dry_run,
         "rate": rate,
         "all": everything,

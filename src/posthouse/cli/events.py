@@ -20,6 +20,7 @@ def list_events(
     session: Session,
     *,
     event_type: Annotated[str | None, typer.Option("--type", help="Only events of this type.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only events that came in through this source.")] = None,
     tenant: Tenant = None,
     since: Since = None,
     until: Until = None,
@@ -27,7 +28,13 @@ def list_events(
     cursor: Cursor = None,
 ) -> Exit:
     """List events, newest first."""
-    query = {"type": event_type, "tenant": tenant, "since": time_option(since), "until": time_option(until)}
+    query = {
+        "type": event_type,
+        "source": source,
+        "tenant": tenant,
+        "since": time_option(since),
+        "until": time_option(until),
+    }
     return print_list(
         session,
         "/v1/events",

@@ -21,6 +21,7 @@ app = typer.Typer(
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, job_….")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count what it would do, exactly.")]
 Endpoint = Annotated[str | None, typer.Option(help="Only those owed to this endpoint.")]
+Source = Annotated[str | None, typer.Option(help="Only those of events that came in through this source.")]
 OlderThan = Annotated[
     str | None,
     typer.Option(metavar="AGE", help="Only of events that occurred before: an age such as 5m, 12h, 3d, or a time."),
@@ -40,6 +41,7 @@ def create(
     *,
     tenant: Tenant = None,
     endpoint: Endpoint = None,
+    source: Source = None,
     event: Annotated[str | None, typer.Option(help="Only those of this event.")] = None,
     types: Annotated[
         list[str] | None,
@@ -63,6 +65,7 @@ def create(
     conditions = {
         "tenant": tenant,
         "endpoint": endpoint,
+        "source": source,
         "event": event,
         "types": types,
         "states": [state.value for state in status or ()],
@@ -74,7 +77,7 @@ def create(
     }
     body = {
         "kind": kind.value,
-        "filter": {name: value for name, value in conditions.items() if value},
+        "filter": {name: value for name, value in conditions.items() if value not in (None, [])},
         "mode": "latest" if latest else "all",
         "dry_run": dry_run,
         "rate": rate,

@@ -109,6 +109,7 @@ class Resolution(StrEnum):
 
     RELEASED = "released"  #: an operator passed it on all the same
     REVERIFIED = "reverified"  #: it turned out to be genuine
+    RECHECKED = "rechecked"  #: who sent it is found out once more, with a key that is fetched anew
     DISCARDED = "discarded"  #: an operator gave it up
     EXPIRED = "expired"  #: refused, and not asked for in time
 

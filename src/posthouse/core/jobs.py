@@ -125,6 +125,7 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     newest: int
     tenant: str | None = None
     endpoint_key: int | None = None
+    source_key: int | None = None  #: of events that came in through this source
     event_key: int | None = None
     types: tuple[str, ...] = ()  #: event patterns, as an endpoint subscribes with
     states: tuple[State, ...] = ()
@@ -135,7 +136,7 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     older_than: int | None = None  #: occurred (or, if the publisher did not say, accepted) before, Unix ms
 
     def covers(self, endpoint: Endpoint) -> bool:
-        """Whether deliveries of this endpoint can be selected."""
+        """Whether deliveries of this endpoint can be selected, as far as what is asked of events leaves that open."""
         return self.endpoint_key in {None, endpoint.key} and self.tenant in {None, endpoint.tenant}
 
 

@@ -118,6 +118,8 @@ INBOX_WINDOW_ITEMS_MAX: Final = 256  #: requests of one source in memory behind 
 INBOX_WINDOW_BYTES_MAX: Final = 8 * MIB
 INBOX_STEP_REQUESTS_MAX: Final = 64  #: read and passed on in one transaction
 INBOX_STEP_EVENTS_MAX: Final = 1_000  #: in one transaction, unless a single request holds more
+#: No item of the inbox is postponed for longer: one that is due later was written before the clock was set back.
+INBOX_POSTPONED_MS_MAX: Final = 60_000
 FETCHES_AT_ONCE: Final = 16  #: keys on their way
 FETCH_ATTEMPTS_MAX: Final = 5  #: for the key of one request; then it is put in quarantine
 FETCH_TIMEOUT_MS: Final = 5_000

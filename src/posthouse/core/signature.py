@@ -71,6 +71,11 @@ def validate_secret(text: str) -> None:
     _parse_secret(text)
 
 
+def validate_verifier(text: str) -> None:
+    """Raise :class:`InvalidInput` unless ``text`` is a secret or a public key to verify with."""
+    _parse_verifier(text)
+
+
 def validate_message_id(text: str) -> None:
     """Raise :class:`InvalidInput` unless ``text`` can be signed as an id.
 

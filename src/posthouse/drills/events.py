@@ -23,7 +23,6 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     type: str
     data: bytes  #: JSON, which has to arrive byte for byte
     ordering_key: str | None = None
-    occurred_at: str | None = None  #: RFC 3339; None: now
 
     @property
     def digest(self) -> bytes:
@@ -35,19 +34,15 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
         head = {"type": self.type, "id": self.id, "tenant": tenant}
         if self.ordering_key is not None:
             head["ordering_key"] = self.ordering_key
-        if self.occurred_at is not None:
-            head["occurred_at"] = self.occurred_at
         return msgspec.json.encode(head)[:-1] + b',"data":' + self.data + b"}"
 
 
-def outgoing(
-    types: Sequence[str], *, seed: int, total: int | None = None, prefix: str = "drill", occurred_at: str | None = None
-) -> Iterator[Outgoing]:
+def outgoing(types: Sequence[str], *, seed: int, total: int | None = None, prefix: str = "drill") -> Iterator[Outgoing]:
     """Events of these types in turn, with odd data: ``total`` of them, or no end of them."""
     chance = random.Random(f"{seed}-events")  # noqa: S311 - the same events for the same seed
     for number in count() if total is None else range(total):
         event_type = types[number % len(types)]
-        yield Outgoing(f"{prefix}-{number}", event_type, odd_json(chance).encode(), occurred_at=occurred_at)
+        yield Outgoing(f"{prefix}-{number}", event_type, odd_json(chance).encode())
 
 
 def digest_of(event_type: bytes, data: bytes) -> bytes:

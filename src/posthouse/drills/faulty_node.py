@@ -14,6 +14,7 @@ from typing import Final
 from posthouse.app import run
 from posthouse.assembly import Machine
 from posthouse.config import load_config
+from posthouse.core.errors import StoreUnavailable
 from posthouse.core.failpoints import Failpoint
 from posthouse.transport.protocol import Exchange, Request, Transport
 
@@ -31,6 +32,7 @@ class Switch(StrEnum):
 
     SKIP = "skip"  #: nobody is told of what was just accepted, and queues cannot be read
     UNREADABLE = "unreadable"  #: queues cannot be read
+    FULL = "full"  #: nothing can be written
 
 
 class Skipping:
@@ -47,10 +49,30 @@ class Skipping:
             raise InducedFault("queues cannot be read")
 
     def _switch(self) -> str:
-        try:
-            return self._file.read_text("utf-8")
-        except FileNotFoundError:
-            return ""
+        return _read(self._file)
+
+
+class Full:
+    """While the switch says so, the disk takes nothing: each transaction fails before its first row; the node lives.
+
+    A disk that is only found to be full at a COMMIT ends the process instead; that is a restart like any other.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._file = data / SWITCH_FILE
+
+    def __call__(self, failpoint: Failpoint) -> None:
+        """Raise StoreUnavailable where a transaction begins, as the store does when SQLite finds no room."""
+        if failpoint is Failpoint.COMMIT_BEGUN and _read(self._file) == Switch.FULL:
+            raise StoreUnavailable("The disk is full: a drill says so.")
+
+
+def _read(file: Path) -> str:
+    """What the switch says."""
+    try:
+        return file.read_text("utf-8")
+    except FileNotFoundError:
+        return ""
 
 
 class Crashing:
@@ -74,12 +96,16 @@ def _skip(data: Path) -> Machine:
     return Machine(reach=Skipping(data))
 
 
+def _full(data: Path) -> Machine:
+    return Machine(reach=Full(data))
+
+
 def _crash(_data: Path) -> Machine:
     return Machine(around_transport=Crashing)
 
 
 #: Name of a fault → the machine that has it.
-FAULTS: Final[Mapping[str, Callable[[Path], Machine]]] = {"skip": _skip, "crash": _crash}
+FAULTS: Final[Mapping[str, Callable[[Path], Machine]]] = {"skip": _skip, "full": _full, "crash": _crash}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ from posthouse.drills.events import Outgoing
 from posthouse.drills.plan import RATE, DrillFailed, Look, Plan, Show
 from posthouse.drills.publisher import Publisher
 from posthouse.drills.receivers import Inbox, Receivers
+from posthouse.drills.receiving import Entrance, SourceBooks
 from posthouse.drills.reckoning import Reckoning, reckon
 from posthouse.drills.recording import Kind, Recording, Sample
 from posthouse.drills.report import Then
@@ -66,6 +67,7 @@ class Ground:
         self.background = Background()
         self.receivers = Receivers(plan.listen)
         self.inboxes: list[Inbox] = []
+        self.entrances: list[Entrance] = []
         #: All that the drill publishes and creates is this tenant's, so that it meets nobody else's.
         self.tenant = f"drill-{plan.seed}-{time.time_ns() // 1_000_000}"
         self._show = show
@@ -75,7 +77,8 @@ class Ground:
         self._share = self._share_max = self._speed = 0.0
         self._node: Node | None = None
         self._publisher: Publisher | None = None
-        self._publishing: Future[None] | None = None
+        self._loads: list[Future[None]] = []  # all that is sent or published
+        self._owed: list[Callable[[], int]] = []
         self._stack = contextlib.ExitStack()
         self._parked = 0
         self._entered_at = self._began_at = time.monotonic()
@@ -93,7 +96,7 @@ class Ground:
             if self.plan.against is None:
                 self._node = self._own_node(stack)
             else:
-                stack.callback(self._delete_endpoints)
+                stack.callback(self._delete_all)
             self._stack = stack.pop_all()
         return self
 
@@ -112,9 +115,11 @@ class Ground:
         node.start()
         return node
 
-    def _delete_endpoints(self) -> None:
-        """Leave no endpoint behind on somebody's node; one that cannot be deleted now is named by its tenant."""
+    def _delete_all(self) -> None:
+        """Leave nothing open behind on somebody's node; what cannot be deleted now is named by its tenant."""
         with contextlib.suppress(Problem, Unreachable), self.client(tries=1) as client:
+            for entrance in self.entrances:
+                client.delete(f"/v1/sources/{segment(entrance.source)}")
             for inbox in self.inboxes:
                 client.delete(f"/v1/endpoints/{segment(inbox.endpoint)}")
 
@@ -155,6 +160,15 @@ class Ground:
         self.inboxes.append(inbox)
         return inbox
 
+    def add_source(self, provider: str, secret: str, **fields: object) -> Entrance:
+        """Create a source for a sender with this secret; empty: it brings its own. ``fields``: as the API has them."""
+        body = {"name": f"a drill: {provider}", "provider": provider, "tenant": self.tenant, **fields}
+        with self.client() as client:
+            created = client.post("/v1/sources", {**body, "secrets": [secret] if secret else []})
+        entrance = Entrance(created["id"], created["url"], secret)
+        self.entrances.append(entrance)
+        return entrance
+
     def pages(self, path: str, **query: object) -> Iterator[list[Mapping[str, Any]]]:
         """Every page of a list of the drill's own tenant."""
         cursor = None
@@ -172,6 +186,13 @@ class Ground:
             audit = client.get("/v1/audit", {"tenant": self.tenant})
         return msgspec.convert({name: audit[name] for name in Books.__struct_fields__}, Books)
 
+    def source_books(self, entrance: Entrance) -> SourceBooks:
+        """The books of one source, recounted by the node."""
+        with self.client() as client:
+            sources = client.get("/v1/audit", {"tenant": self.tenant})["sources"]
+        (found,) = [books for books in sources if books["source"] == entrance.source]
+        return msgspec.convert({name: found[name] for name in SourceBooks.__struct_fields__}, SourceBooks)
+
     def metrics(self) -> dict[str, float]:
         """Every number of ``GET /metrics`` by its name, labels included."""
         with self.client() as client:
@@ -182,23 +203,24 @@ class Ground:
     # -- publishing -----------------------------------------------------------------------------
 
     def publish(self, events: Iterator[Outgoing], *, rate: float = RATE) -> Publisher:
-        """Begin to publish, and to record."""
-        publisher = self._begin()
-        self._publishing = self.background.start(publisher.run(events, rate=rate))
-        self._stack.callback(self._publishing.cancel)
+        """Begin to publish, and to record. Once in a drill."""
+        publisher = self._publisher = Publisher(self.url, self.api_key, tenant=self.tenant)
+        self.send(publisher.run(events, rate=rate), owed=lambda: publisher.owed)
         return publisher
 
-    def fill(self, events: Iterator[Outgoing], *, seconds_max: float) -> None:
-        """Publish all of these in batches, as fast as the node takes them, and wait until they are accepted."""
-        self.run(self._begin().fill(events), seconds_max=seconds_max, what="the last batch")
+    def send(self, sending: Coroutine[Any, Any, None], *, owed: Callable[[], int] | None = None) -> None:
+        """Let a simulated sender begin, and record.
 
-    def _begin(self) -> Publisher:
-        """The publisher; the first time, the record begins."""
-        if self._publisher is None:
-            self._publisher = Publisher(self.url, self.api_key, tenant=self.tenant)
+        ``owed``: deliveries of what it was told that it is taken; None: those are counted already.
+        """
+        if owed is not None:
+            self._owed.append(owed)
+        if not self._loads:
             self._began_at = time.monotonic()
             self.background.start(self._record())
-        return self._publisher
+        load = self.background.start(sending)
+        self._loads.append(load)
+        self._stack.callback(load.cancel)
 
     @property
     def publisher(self) -> Publisher:
@@ -208,8 +230,13 @@ class Ground:
 
     @property
     def is_published(self) -> bool:
-        """Whether every event that is to be published has its 202."""
-        return self._publishing is not None and self._publishing.done()
+        """Whether every event that is to be published has its 202, and every sender has ended."""
+        return bool(self._loads) and all(load.done() for load in self._loads)
+
+    @property
+    def owed(self) -> int:
+        """Deliveries of all that was acknowledged."""
+        return sum(owed() for owed in tuple(self._owed))
 
     async def _record(self) -> None:
         while True:
@@ -243,9 +270,11 @@ class Ground:
         """Let time pass."""
         self.holds_within(lambda: False, seconds_max=seconds)
 
-    def until(self, reached: Callable[[], bool], *, seconds_max: float, what: str) -> None:
+    def until(
+        self, reached: Callable[[], bool], *, seconds_max: float, what: str, every_s: float = TICK_SECONDS
+    ) -> None:
         """Wait for ``reached``. Raises DrillFailed after ``seconds_max``, and what :meth:`check` raises."""
-        if not self.holds_within(reached, seconds_max=seconds_max):
+        if not self.holds_within(reached, seconds_max=seconds_max, every_s=every_s):
             raise DrillFailed(f"After {seconds_max:.0f} s of waiting for {what} the drill gave up.")
 
     def holds_within(self, reached: Callable[[], bool], *, seconds_max: float, every_s: float = TICK_SECONDS) -> bool:
@@ -267,7 +296,7 @@ class Ground:
         self.until(lambda: self.publisher.acknowledged >= events, seconds_max=PUBLISH_SECONDS_MAX, what=what)
 
     def until_published(self) -> None:
-        """Wait until all events that are to be published have their 202."""
+        """Wait until all events that are to be published have their 202, and every sender has ended."""
         self.until(lambda: self.is_published, seconds_max=PUBLISH_SECONDS_MAX, what="the last 202s")
 
     def run(self, coroutine: Coroutine[Any, Any, T], *, seconds_max: float, what: str) -> T:
@@ -277,14 +306,15 @@ class Ground:
         return future.result()
 
     def check(self) -> None:
-        """Raise NodeFailed or DrillFailed if the node or the publisher has ended by itself."""
+        """Raise NodeFailed or DrillFailed if the node, the publisher or a sender has ended by itself."""
         if self._node is not None:
             self._node.check()
-        if self.is_published and self._publishing is not None and (error := self._publishing.exception()):
-            raise _first(error)
+        for load in self._loads:
+            if load.done() and (error := load.exception()):
+                raise _first(error)
 
     def _look(self) -> Look:
-        accepted = 0 if self._publisher is None else self._publisher.owed
+        accepted = self.owed
         delivered = self.receivers.delivered
         now = time.monotonic()
         return Look(
@@ -306,7 +336,7 @@ class Ground:
         self._parked = parked
         deadline = time.monotonic() + SETTLE_SECONDS_MAX
         self.holds_within(
-            lambda: self.is_published and self.receivers.delivered >= self.publisher.owed - parked,
+            lambda: self.is_published and self.receivers.delivered >= self.owed - parked,
             seconds_max=SETTLE_SECONDS_MAX,
         )
         while (books := self.books()).open and time.monotonic() < deadline:

@@ -6,20 +6,39 @@ from typing import Final
 
 from posthouse.drills.drill import Drill
 from posthouse.drills.flood import Flood
+from posthouse.drills.forgery import Forgery
+from posthouse.drills.forgetful import Forgetful
 from posthouse.drills.ground import Ground
 from posthouse.drills.kills import Kills
 from posthouse.drills.neighbours import NoisyNeighbours
 from posthouse.drills.order import Order
 from posthouse.drills.outage import Outage
+from posthouse.drills.overload import Overload
 from posthouse.drills.plan import Show
 from posthouse.drills.poison import PoisonEvents
+from posthouse.drills.repeated import Repeated
 from posthouse.drills.report import Report
+from posthouse.drills.shapes_in import ShapesIn
 from posthouse.drills.status import StatusHonesty
 from posthouse.drills.stuck import StuckQueues
 
 DRILLS: Final[Mapping[str, type[Drill]]] = {
     drill.number: drill
-    for drill in (Flood, StuckQueues, StatusHonesty, Outage, Order, NoisyNeighbours, Kills, PoisonEvents)
+    for drill in (
+        Flood,
+        StuckQueues,
+        StatusHonesty,
+        Outage,
+        Repeated,
+        Order,
+        NoisyNeighbours,
+        Overload,
+        Kills,
+        PoisonEvents,
+        Forgery,
+        ShapesIn,
+        Forgetful,
+    )
 }
 
 

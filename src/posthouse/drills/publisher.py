@@ -1,22 +1,19 @@
-"""The publishing application of a drill: a steady rate, or all at once, and each event repeated until its 202."""
+"""The publishing application of a drill: a steady rate, and each event repeated until its 202."""
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
-from posthouse.core.limits import BATCH_EVENTS_MAX
 from posthouse.drills.events import Outgoing
 from posthouse.drills.line import Answer, CutOff, Line, NotConnected
 from posthouse.drills.plan import DrillFailed
 
 CONNECTIONS: Final = 64
 WAITING_MAX: Final = 10_000  #: events that are due and not taken by a connection; then the clock stands still
-FILLING_CONNECTIONS: Final = 4
 AGAIN_SECONDS: Final = 0.1  #: before an event is published again
 ACCEPTED: Final = 202
 _AGAIN: Final = frozenset({429, 503})
@@ -35,12 +32,7 @@ class _Accepted(msgspec.Struct):
     duplicate: bool
 
 
-class _AllAccepted(msgspec.Struct):
-    events: list[_Accepted]
-
-
 _decode: Final = msgspec.json.Decoder(_Accepted).decode
-_decode_all: Final = msgspec.json.Decoder(_AllAccepted).decode
 
 
 class Publisher:
@@ -80,12 +72,6 @@ class Publisher:
                 group.create_task(self._work())
             await self._pace(events)
 
-    async def fill(self, events: Iterator[Outgoing]) -> None:
-        """Publish all of these in batches, as fast as the node takes them. Raises as :meth:`run` does."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(FILLING_CONNECTIONS):
-                group.create_task(self._fill(events))
-
     async def _pace(self, events: Iterator[Outgoing]) -> None:
         due_at = time.monotonic()
         for event in events:
@@ -110,14 +96,6 @@ class Publisher:
         finally:
             line.close()
 
-    async def _fill(self, events: Iterator[Outgoing]) -> None:
-        line = Line(self._url, self._api_key)
-        try:
-            while batch := list(islice(events, BATCH_EVENTS_MAX)):
-                await self._publish_batch(line, batch)
-        finally:
-            line.close()
-
     async def offer(self, line: Line, event: Outgoing) -> Answer:
         """Publish one event once, whatever the answer is. Raises NotConnected or CutOff."""
         answer = await line.ask("POST", "/v1/events", event.body(self._tenant))
@@ -133,20 +111,14 @@ class Publisher:
         self.repeats += accepted.duplicate
 
     async def _publish(self, line: Line, event: Outgoing) -> None:
-        answer = await self._until_taken(line, "/v1/events", event.body(self._tenant))
+        answer = await self._until_taken(line, event.body(self._tenant))
         self._note(event, _decode(answer.body))
 
-    async def _publish_batch(self, line: Line, batch: Sequence[Outgoing]) -> None:
-        body = b'{"events":[' + b",".join(event.body(self._tenant) for event in batch) + b"]}"
-        answer = await self._until_taken(line, "/v1/events/batch", body)
-        for event, accepted in zip(batch, _decode_all(answer.body).events, strict=True):
-            self._note(event, accepted)
-
-    async def _until_taken(self, line: Line, target: str, body: bytes) -> Answer:
+    async def _until_taken(self, line: Line, body: bytes) -> Answer:
         """Send this until it has its 202; that answer."""
         while True:
             try:
-                answer = await line.ask("POST", target, body)
+                answer = await line.ask("POST", "/v1/events", body)
             except CutOff:
                 self.cut_off.append(time.monotonic())
                 continue

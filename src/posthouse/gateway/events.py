@@ -8,7 +8,19 @@ from posthouse.core.delivery import State
 from posthouse.core.errors import Conflict, NotFound
 from posthouse.core.limits import PAGE_ITEMS_MAX
 from posthouse.core.model import Environment
+from posthouse.gateway.catalogue import Catalogue
+from posthouse.gateway.sources import source_of
 from posthouse.store.protocol import DeliveryQuery, EventQuery, EventRecord, InboundFacet, LedgerFacet, Origin
+
+
+class EventFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which events are meant. None: any."""
+
+    source_id: str | None = None
+    tenant: str | None = None
+    type: str | None = None
+    since: int | None = None
+    until: int | None = None
 
 
 class EventDetail(msgspec.Struct, frozen=True):
@@ -22,13 +34,31 @@ class EventDetail(msgspec.Struct, frozen=True):
 class Events:
     """Lists and shows events."""
 
-    def __init__(self, ledger: LedgerFacet, inbound: InboundFacet) -> None:
+    def __init__(self, ledger: LedgerFacet, inbound: InboundFacet, catalogue: Catalogue) -> None:
         self._ledger = ledger
         self._inbound = inbound
+        self._catalogue = catalogue
 
-    async def page(self, query: EventQuery) -> list[EventRecord]:
-        """Events, newest first."""
-        return await self._ledger.events(query)
+    async def page(
+        self, environment: Environment, wanted: EventFilter, *, after: int | None, limit: int
+    ) -> list[EventRecord]:
+        """Up to ``limit`` events, newest first, from the one behind the key ``after`` on.
+
+        Raises NotFound for a source that does not exist.
+        """
+        source = None if wanted.source_id is None else source_of(self._catalogue, environment, wanted.source_id)
+        return await self._ledger.events(
+            EventQuery(
+                environment=environment,
+                tenant=wanted.tenant,
+                source_key=None if source is None else source.key,
+                type=wanted.type,
+                since=wanted.since,
+                until=wanted.until,
+                after=after,
+                limit=limit,
+            )
+        )
 
     async def find(self, environment: Environment, event_id: str, tenant: str | None = None) -> EventRecord:
         """The event with this id.

@@ -105,7 +105,7 @@ class Gateway:
         self.requests = Requests(store.inbound, catalogue)
         self.quarantine = Quarantine(store.inbound, catalogue, inbox, clock)
         self.incidents = Incidents(store.inbound, catalogue)
-        self.events = Events(store.ledger, store.inbound)
+        self.events = Events(store.ledger, store.inbound, catalogue)
         self.deliveries = Deliveries(store, catalogue, hints, self.events, clock)
         self.jobs = Jobs(store, catalogue, hints, self.events, clock=clock, new_key=new_key)
         self.filter_test = FilterTest(store.ledger, self.endpoints)

@@ -22,6 +22,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     kind: JobKind
     tenant: str | None = None
     endpoint_id: str | None = None
+    source_id: str | None = None
     event_id: str | None = None
     types: tuple[str, ...] = ()
     states: tuple[State, ...] = ()
@@ -41,6 +42,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
         conditions = (
             self.tenant,
             self.endpoint_id,
+            self.source_id,
             self.event_id,
             self.types,
             self.states,

@@ -31,6 +31,7 @@ from posthouse.gateway.hints import Hints
 from posthouse.gateway.job_input import JobSpec, check_spec
 from posthouse.gateway.principal import Principal
 from posthouse.gateway.repeats import KeyedLocks, Repeats, gone
+from posthouse.gateway.sources import source_of
 from posthouse.store.protocol import Store
 
 CREATED: Final = "created"
@@ -87,8 +88,8 @@ class Jobs:
     async def create(self, principal: Principal, spec: JobSpec, *, idempotency_key: str | None = None) -> JobDetail:
         """A new job; it begins at once. It looks at the deliveries of events that were accepted before it was made.
 
-        Raises InvalidInput; NotFound for an endpoint, an event or a tenant that does not exist; IdempotencyConflict;
-        and Conflict for one unfinished job too many. Then nothing was stored.
+        Raises InvalidInput; NotFound for an endpoint, a source, an event or a tenant that does not exist;
+        IdempotencyConflict; and Conflict for one unfinished job too many. Then nothing was stored.
         """
         check_spec(spec)
         environment = principal.environment
@@ -194,6 +195,7 @@ class Jobs:
         """What the spec selects, with keys for ids."""
         if spec.tenant is not None and self._catalogue.tenant(environment, spec.tenant) is None:
             raise NotFound("There is no tenant with this id.")
+        source = None if spec.source_id is None else source_of(self._catalogue, environment, spec.source_id)
         event_key = None
         if spec.event_id is not None:
             event_key = (await self._events.find(environment, spec.event_id, spec.tenant)).event.key
@@ -201,6 +203,7 @@ class Jobs:
             newest=0,
             tenant=spec.tenant,
             endpoint_key=None if spec.endpoint_id is None else await self._endpoint_key(environment, spec.endpoint_id),
+            source_key=None if source is None else source.key,
             event_key=event_key,
             types=spec.types,
             states=spec.states,

@@ -116,30 +116,37 @@ class Quarantine:
         """Look again at who sent the first ``limit`` refused requests of a source behind ``after``, oldest first.
 
         They are checked with the secrets that count now, as of the time at which they came. What is genuine goes to
-        the inbox. Where a key must be fetched nothing can be known here: a request whose key could not be had goes
-        back to the inbox, where it is fetched and the request checked once more. Raises NotFound.
+        the inbox. Where a key must be fetched nothing can be known here: such a request goes back to the inbox, where
+        the key is fetched anew and the request checked once more. Raises NotFound.
         """
         wanted = QuarantineFilter(source_id=source_id, objections=_DOUBTS)
         source = source_of(self._catalogue, principal.environment, source_id)
         found, more = await self._first(principal.environment, wanted, after=after, limit=limit)
-        genuine = [entry for entry in found if await self._is_genuine(source, entry)]
-        return await self._resolve(
-            principal, genuine, Resolution.REVERIFIED, examined=len(found), after=more, dry_run=dry_run
-        )
+        again: dict[Resolution, list[Quarantined]] = {Resolution.REVERIFIED: [], Resolution.RECHECKED: []}
+        for entry in found:
+            resolution = await self._second_look(source, entry)
+            if resolution is not None:
+                again[resolution].append(entry)
+        changed = 0
+        for resolution, entries in again.items():
+            step = await self._resolve(principal, entries, resolution, examined=0, after=None, dry_run=dry_run)
+            changed += step.changed
+        return Step(len(found), changed, more)
 
     # -- inside -------------------------------------------------------------------------------
 
-    async def _is_genuine(self, source: Source, entry: Quarantined) -> bool:
+    async def _second_look(self, source: Source, entry: Quarantined) -> Resolution | None:
+        """Why the entry may leave quarantine; None: it may not."""
         record = await self._inbound.request(entry.request_key)
         if record is None:
-            return False
+            return None
         request = record.request
         received = Received(request.method, request.url, request.headers, request.body, request.received_at)
         secrets = source.secrets_at(self._clock.now_ms())
         verdict = judge(preset_of(source).scheme, received, secrets).verdict
         if verdict is Verdict.PENDING:
-            return entry.objection is Objection.KEY_UNAVAILABLE
-        return verdict in _SETTLED
+            return Resolution.RECHECKED
+        return Resolution.REVERIFIED if verdict in _SETTLED else None
 
     async def _resolve_each(
         self, principal: Principal, ids: Sequence[str], resolution: Resolution, *, dry_run: bool

@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType
 from posthouse.core import limits
 from posthouse.core.errors import InvalidInput, SignatureInvalid
 from posthouse.core.inbound import SourceRules, WhilePaused
+from posthouse.core.signature import validate_verifier
 from posthouse.gateway.endpoint_input import check_description
 from posthouse.gateway.faults import Faults, between
 from posthouse.gateway.presets import CUSTOM, takes_key_hosts
@@ -17,7 +18,7 @@ from posthouse.gateway.tenants import check_name
 from posthouse.providers.custom import custom_preset, custom_spec
 from posthouse.providers.index import preset_named
 from posthouse.providers.preset import Preset, Scheme
-from posthouse.providers.schemes import Ed25519, Hmac, secret_bytes
+from posthouse.providers.schemes import Ed25519, Hmac, StandardWebhooks, secret_bytes
 
 _RULES: Final = SourceRules.__struct_fields__
 _LABEL: Final = r"[a-z0-9*](?:[a-z0-9*-]{0,61}[a-z0-9*])?"
@@ -197,7 +198,9 @@ def _check_secret(secret: str, scheme: Scheme | None) -> None:
                 secret_bytes(secret, scheme.secret)
             case Ed25519():
                 secret_bytes(secret, scheme.key)
-    except SignatureInvalid as error:
+            case StandardWebhooks():
+                validate_verifier(secret)
+    except (SignatureInvalid, InvalidInput) as error:
         raise _secret_refused(error.message) from None  # what was tried must be in no traceback
 
 

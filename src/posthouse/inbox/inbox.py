@@ -15,6 +15,7 @@ from posthouse.core.inbound import WHOLE, Objection, Source, SourceState, WhileP
 from posthouse.core.limits import (
     FETCH_ATTEMPTS_MAX,
     FETCHES_AT_ONCE,
+    INBOX_POSTPONED_MS_MAX,
     INBOX_STEP_EVENTS_MAX,
     INBOX_STEP_REQUESTS_MAX,
     INBOX_WINDOW_BYTES_MAX,
@@ -42,9 +43,11 @@ from posthouse.store.protocol import (
 from posthouse.telemetry import Log, Metrics, log
 from posthouse.transport.protocol import Transport
 
+STEP_SECONDS: Final = 0.02  #: of reading, before others have their turn: what is packed may take its time
 SWEEP_SECONDS: Final = 5.0  #: what nobody told of is found after this
 AGAIN_SECONDS: Final = 1.0  #: after the store was not available
 FETCH_AGAIN_MS: Final = 2_000  #: after the first failed fetch of a key; then twice as long each time
+READS_AT_ONCE: Final = 4  #: heads of trays that the store is asked for
 PROOFS_MAX: Final = 4 * FETCHES_AT_ONCE  #: requests that wait for a key in memory
 
 
@@ -94,6 +97,7 @@ class Inbox:
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._reads: set[asyncio.Task[None]] = set()
+        self._asking = 0  # reads under way
         self._stopping = False
         self._failed = SeldomLog(Log.INBOX_FAILED, clock)
         metrics.gauge("inbox_items", lambda: self._trays.items)
@@ -104,6 +108,8 @@ class Inbox:
     def start(self) -> None:
         """Begin with what an earlier life left in the inbox."""
         self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._sweep())]
+        for task in self._tasks:
+            task.add_done_callback(_ended)
 
     async def stop(self) -> None:
         """Finish the step that is under way; the rest stays in the store. Idempotent."""
@@ -158,7 +164,7 @@ class Inbox:
             try:
                 now = self._clock.now_ms()
                 for source_key, due_at in (await self._store.waiting()).items():
-                    if due_at <= now:
+                    if not now < due_at <= now + INBOX_POSTPONED_MS_MAX:
                         self.returned(source_key)
             except PosthouseError as error:
                 self._failed(error)
@@ -166,8 +172,9 @@ class Inbox:
 
     def _fill(self) -> None:
         """Read the head of every part that the store may know more of, and that is used up here."""
-        for tray in self._trays.hungry():
-            tray.is_reading = True
+        for tray in self._trays.hungry()[: READS_AT_ONCE - self._asking]:
+            self._trays.ask(tray)
+            self._asking += 1
             self._beside(self._read_head(tray))
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
@@ -176,20 +183,25 @@ class Inbox:
         task.add_done_callback(self._reads.discard)
 
     async def _read_head(self, tray: Tray) -> None:
-        self._reach(Failpoint.INBOX_LOOKING)
         try:
-            page = await self._store.fetch(
-                tray.source_key,
-                now=self._clock.now_ms(),
-                limit=INBOX_WINDOW_ITEMS_MAX + len(tray.in_hand),
-                bytes_max=INBOX_WINDOW_BYTES_MAX,
-            )
+            await self._ask_store(tray)
         except PosthouseError as error:
             self._failed(error)
             tray.is_reading = False
             tray.is_resting = True  # until it is asked again
             self._later(AGAIN_SECONDS, tray.source_key)
-            return
+        finally:
+            self._asking -= 1
+            self._wake.set()
+
+    async def _ask_store(self, tray: Tray) -> None:
+        self._reach(Failpoint.INBOX_LOOKING)
+        page = await self._store.fetch(
+            tray.source_key,
+            now=self._clock.now_ms(),
+            limit=INBOX_WINDOW_ITEMS_MAX + len(tray.in_hand),
+            bytes_max=INBOX_WINDOW_BYTES_MAX,
+        )
         self._reach(Failpoint.INBOX_LOOKED)
         self._trays.fill(tray, page.items, more=page.more)
         if tray.more and not tray.items:
@@ -198,7 +210,6 @@ class Inbox:
             self._later(AGAIN_SECONDS, tray.source_key)
         if page.next_due_at is not None:
             self._later(max(0, page.next_due_at - self._clock.now_ms()) / 1_000, tray.source_key)
-        self._wake.set()
 
     def _later(self, seconds: float, source_key: int) -> None:
         if not self._stopping:
@@ -225,23 +236,33 @@ class Inbox:
                 await self._one_by_one(readings)
 
     def _gather(self) -> list[_Read]:
-        """Read as many requests as one step takes."""
+        """Read as many requests as one step takes, one of them however long that is."""
         readings: list[_Read] = []
         events = 0
+        until = self._clock.monotonic() + STEP_SECONDS
         while len(readings) < INBOX_STEP_REQUESTS_MAX and events < INBOX_STEP_EVENTS_MAX:
+            if readings and self._clock.monotonic() > until:
+                break
             checked = self._next()
             if checked is None:
                 break
-            item, proof = checked.item, checked.proof
-            source = self._catalogue.source(checked.tray.source_key)
-            assert source is not None, "sources are never removed"
-            if proof.objection is not None:
-                reading = self._reader.refuse(item, source, proof.objection, proof.detail)
-            else:
-                reading = self._reader.read(item, source, preset_of(source))
+            reading = self._look_at(checked)
             readings.append(_Read(checked, reading))
             events += len(reading.events)
         return readings
+
+    def _look_at(self, checked: _Checked) -> ReadRequest:
+        item, proof = checked.item, checked.proof
+        source = self._catalogue.source(checked.tray.source_key)
+        assert source is not None, "sources are never removed"
+        if proof.objection is not None:
+            return self._reader.refuse(item, source, proof.objection, proof.detail)
+        try:
+            return self._reader.read(item, source, preset_of(source))
+        except Exception as fault:  # noqa: BLE001 - one bad request must not hold up the others
+            log(Log.LOOP_FAILED, exc_info=fault, loop="inbox")
+            detail = f"Posthouse failed at it: {type(fault).__name__}."
+            return self._reader.refuse(item, source, Objection.UNREADABLE, detail)
 
     def _next(self) -> _Checked | None:
         """The next item whose sender is known. Those that need a key are sent to be checked on the way."""
@@ -341,6 +362,12 @@ class Inbox:
         if result.unchecked:
             metrics.events_unchecked += len(result.events)
             self._keeper.dedupe_lost()
+
+
+def _ended(task: "asyncio.Task[None]") -> None:
+    """Nothing is read any more if it ended by a fault, so somebody has to hear of it."""
+    if not task.cancelled() and (fault := task.exception()) is not None:
+        log(Log.LOOP_FAILED, exc_info=fault, loop="inbox")
 
 
 def _is_held(source: Source) -> bool:

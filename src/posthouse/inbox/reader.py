@@ -145,6 +145,8 @@ class RequestReader:
 
 def _doubt(found: Item, position: int, waived: Objection | None) -> Doubt | None:
     """What is wrong with one event of a request, if anything."""
+    if found.unreadable is not None:
+        return Doubt(position, Objection.UNREADABLE, found.unreadable[:_DETAIL_CHARS_MAX], found.type)
     if found.contradiction is not None and waived is not Objection.TYPE_CONTRADICTION:
         return Doubt(position, Objection.TYPE_CONTRADICTION, found.contradiction[:_DETAIL_CHARS_MAX], found.type)
     if len(found.data) > SOURCE_BODY_BYTES_MAX:

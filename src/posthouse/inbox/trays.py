@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from posthouse.core.inbound import Objection, Verdict
+from posthouse.core.inbound import Verdict
 from posthouse.core.limits import INBOX_WINDOW_BYTES_MAX, INBOX_WINDOW_ITEMS_MAX, WINDOWS_BYTES_MAX
 from posthouse.store.protocol import InboxItem
 
@@ -19,9 +19,7 @@ def key_of(item: InboxItem) -> Key:
 
 
 def needs_proof(item: InboxItem) -> bool:
-    """Whether who sent it is not known yet. A key that could not be fetched is no word about the sender."""
-    if item.waived is Objection.KEY_UNAVAILABLE:
-        return True
+    """Whether who sent it is not known yet, and nobody has set that aside."""
     return item.waived is None and item.request.verdict is Verdict.PENDING
 
 
@@ -58,9 +56,19 @@ class Trays:
         self.bytes = 0
 
     def hungry(self) -> list[Tray]:
-        """Those of which the store may know more, and that are used up here."""
+        """Those of which the store may know more, and that are used up here; those first that wait longest.
+
+        None while all trays together hold as much as they may.
+        """
+        if self.bytes >= WINDOWS_BYTES_MAX:
+            return []
         trays = self._trays.values()
         return [t for t in trays if t.more and not (t.items or t.is_reading or t.is_resting or t.is_held)]
+
+    def ask(self, tray: Tray) -> None:
+        """The store is asked for the head of a tray; :meth:`fill` ends that."""
+        tray.is_reading = True
+        self._trays[tray.source_key] = self._trays.pop(tray.source_key)  # behind all others, so that each has its turn
 
     def of(self, source_key: int) -> Tray:
         """The tray of a source."""

@@ -84,11 +84,14 @@ class InboundEdge:
 
     def take(self, exchange: Exchange) -> None:
         """Answer a short request at once when it is durable, with no task for it (``serving.direct``)."""
-        path, _, query = exchange.target.decode("ascii").partition("?")
+        path, _, query = exchange.target.decode("ascii").partition("#")[0].partition("?")
         source = self._find(path)
         if source is None:
             self._metrics.requests_turned_away["unknown_source"] += 1
             _write_problem(exchange, NotFound(_UNKNOWN))
+            return
+        if exchange.method == "HEAD":
+            _write(exchange, _EMPTY)
             return
         try:
             self._check(source, exchange.method, len(exchange.body))
@@ -96,7 +99,7 @@ class InboundEdge:
                 exchange.method, exchange.scheme, path, query, headers=exchange.headers, body=exchange.body
             )
             admission = self._receiver.admit(source, received)
-            if admission.secret is not None or exchange.method == "HEAD":
+            if admission.secret is not None:
                 self._slowly(source, received, exchange)
             elif admission.arrival is None:
                 _write(exchange, admission.reply)
@@ -157,7 +160,7 @@ class InboundEdge:
     def _received(
         self, method: str, scheme: str, path: str, query: str, *, headers: Sequence[tuple[bytes, bytes]], body: bytes
     ) -> Received:
-        texts = tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers])
+        texts = _as_text(headers)
         base = self._public_url
         if base is None:
             base = f"{scheme}://{next((value for name, value in texts if name == 'host'), '')}"
@@ -191,7 +194,20 @@ _OF_PROBLEMS: Final = frozenset({b"content-type", b"cache-control"})
 _NO_CONTENT: Final = 204
 
 
+def _as_text(headers: Sequence[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
+    """Headers as text, all of them decoded at once: none can hold the end of a line."""
+    texts = b"\n".join([part for header in headers for part in header]).decode("latin-1").split("\n")
+    return tuple(zip(texts[::2], texts[1::2], strict=False))
+
+
+#: What stands in front of most answers: those without headers and body.
+_BARE: Final = {status: b"" if status == _NO_CONTENT else b"content-length: 0\r\n" for status in range(200, 600)}
+
+
 def _write(exchange: Exchange, reply: Reply) -> None:
+    if not (reply.body or reply.headers):
+        exchange.answer(reply.status, _BARE[reply.status], b"")
+        return
     lines = "".join([f"{name}: {value}\r\n" for name, value in reply.headers])
     length = "" if reply.status == _NO_CONTENT else f"content-length: {len(reply.body)}\r\n"
     exchange.answer(reply.status, (lines + length).encode("latin-1"), reply.body)

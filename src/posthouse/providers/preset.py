@@ -68,6 +68,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     stream: str | None = None
     ordering_key: str | None = None  #: what it is about, if its sender says so
     contradiction: str | None = None  #: why the type that the envelope names cannot be right; None: it can
+    unreadable: str | None = None  #: why it cannot be made out what this is; it concerns no other event of the request
 
 
 class Reading(msgspec.Struct, frozen=True):

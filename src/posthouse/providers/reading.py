@@ -5,7 +5,7 @@ The data of an event is cut out of the body byte for byte: nothing is written an
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -89,17 +89,19 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
             delivery = None if self.delivery is None else self.delivery.find(received, whole)
             return Reading((self.item(received, content, whole),), delivery=delivery)
         parts = list_below(content, self.items)
-        delivery = None if self.delivery is None else self.delivery.find(received, decode(content))
+        delivery = None if self.delivery is None else self._delivery(received, content)
         if not parts:
             return Reading(is_heartbeat=self.empty_is_heartbeat, delivery=delivery)
-        return Reading(tuple(self._part(received, part) for part in parts), delivery=delivery)
+        items = each(parts, lambda data: self.item(received, data, decode(data)), fallback=self.fallback)
+        return Reading(items, delivery=delivery)
 
-    def _part(self, received: Received, data: bytes) -> Item:
-        """One event of a list; what is wrong with it concerns no other."""
+    def _delivery(self, received: Received, content: bytes) -> str | None:
+        """The sender's id of a request, if nothing in it keeps that from being made out."""
+        assert self.delivery is not None
         try:
-            return self.item(received, data, decode(data))
-        except Unreadable as error:
-            return Item(type=self.fallback, data=data, contradiction=str(error))
+            return self.delivery.find(received, decode(content))
+        except Unreadable:
+            return None
 
     def item(self, received: Received, data: bytes, event: Any) -> Item:
         """One event, whose JSON is ``data`` and, decoded, ``event``."""
@@ -159,6 +161,28 @@ def list_below(content: bytes, path: tuple[str, ...]) -> list[bytes]:
     if len(parts) > ITEMS_MAX:
         raise Unreadable(f"There are more than {ITEMS_MAX:,} events in {where}.")
     return parts
+
+
+def each(parts: Sequence[bytes], read: Callable[[bytes], Item], *, fallback: str) -> tuple[Item, ...]:
+    """The events of a list; one that cannot be read has the type ``fallback`` and says why, and concerns no other."""
+    items = []
+    for data in parts:
+        try:
+            items.append(read(data))
+        except Unreadable as error:
+            items.append(Item(type=fallback, data=data, unreadable=str(error)))
+    return tuple(items)
+
+
+def text_below(content: bytes, path: tuple[str, ...]) -> str | None:
+    """The text below these keys, whatever else the JSON holds; None if there is none."""
+    try:
+        for key in path:
+            content = bytes(_raw_object.decode(content)[key])
+        found = _json.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def dig(data: Any, path: tuple[str | int, ...]) -> Any:

@@ -27,8 +27,8 @@ class Received(msgspec.Struct, frozen=True):
 
     def every(self, name: str) -> list[str]:
         """All values of a header, in their order."""
-        wanted = name.lower()
-        return [value for key, value in self.headers if key.lower() == wanted]
+        wanted, length = name.lower(), len(name)
+        return [value for key, value in self.headers if len(key) == length and key.lower() == wanted]
 
     def header(self, name: str) -> str | None:
         """The value of a header; None if it is not there, or there with different values."""

@@ -93,6 +93,8 @@ class Hmac(Alone, frozen=True, kw_only=True):
         values = received.every(self.header)
         if not values:
             raise SignatureInvalid(signature.MISSING_HEADER, f"The header {self.header} is missing.")
+        if self.signature_key is None and len(values) == 1 and values[0].startswith(self.prefix):
+            return [values[0][len(self.prefix) :]], None  # what most senders send
         found: list[str] = []
         timestamp = None
         for value in values:
@@ -112,6 +114,8 @@ class Hmac(Alone, frozen=True, kw_only=True):
 
     def _message(self, received: Received, timestamp: str | None) -> bytes:
         """What is signed, with the time as it is written."""
+        if self.signed == "{body}":
+            return received.body
         texts = _SIGNED_PART.split(self.signed)
         return b"".join(
             self._part(text, received, timestamp) if at % 2 else text.encode() for at, text in enumerate(texts)
@@ -244,7 +248,7 @@ def check_digests(
     secret_encoding: Encoding = Encoding.UTF8,
 ) -> None:
     """Raise SignatureInvalid unless one of ``given`` is the HMAC of ``message`` with one of ``secrets``."""
-    digests = [digest for digest in (decoded(text, encoding) for text in given) if digest is not None]
+    digests = [digest for text in given if (digest := decoded(text, encoding)) is not None]
     matches = False
     for secret in secrets:
         expected = hmac.digest(secret_bytes(secret, secret_encoding), message, algorithm)

@@ -41,10 +41,12 @@ async def run(house: QuietHouse, job: dict[str, Any]) -> None:
 
 async def test_a_job_is_made_shown_and_listed(client: httpx2.AsyncClient, house: QuietHouse) -> None:
     endpoint = (await client.post("/v1/endpoints", json={"url": URL, "tenant": "acme"})).json()
+    source = (await client.post("/v1/sources", json={"name": "Issues", "provider": "github"})).json()
     event = (await client.post("/v1/events", json={"type": "a.b", "data": 1, "tenant": "acme"})).json()
     wanted = {
         "tenant": "acme",
         "endpoint": endpoint["id"],
+        "source": source["id"],
         "event": event["id"],
         "types": ["a.*"],
         "states": ["exhausted", "waiting"],
@@ -221,7 +223,9 @@ async def test_what_makes_no_sense_is_refused(
     assert (await client.get("/v1/jobs")).json()["data"] == []
 
 
-@pytest.mark.parametrize("wanted", [{"tenant": "nobody"}, {"endpoint": "ep_x"}, {"event": "evt_x"}])
+@pytest.mark.parametrize(
+    "wanted", [{"tenant": "nobody"}, {"endpoint": "ep_x"}, {"source": "src_x"}, {"event": "evt_x"}]
+)
 async def test_what_is_not_there_selects_nothing_and_is_said(
     client: httpx2.AsyncClient, wanted: dict[str, str]
 ) -> None:

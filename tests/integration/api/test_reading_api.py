@@ -6,11 +6,12 @@ import httpx2
 import pytest
 
 from posthouse.core.delivery import State
-from posthouse.core.ids import ENDPOINT, parse_delivery_id, parse_id
-from posthouse.core.model import Attempt, Lane, Obligation, slot_of
+from posthouse.core.ids import ENDPOINT, SOURCE, parse_delivery_id, parse_id
+from posthouse.core.model import Attempt, Environment, Lane, Obligation, Scope, slot_of
 from posthouse.core.waiting import Hold
 from posthouse.gateway.hints import Holding
-from posthouse.store.protocol import Settlement
+from posthouse.store.protocol import PassedOn, ReadRequest, Settlement
+from posthouse.testing.conformance.values import Values, item
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.quiet_house import QuietHouse
 
@@ -20,6 +21,30 @@ SECOND_MS = 1_000
 
 async def create_endpoint(client: httpx2.AsyncClient, **fields: Any) -> str:
     return str((await client.post("/v1/endpoints", json={"url": URL, **fields})).json()["id"])
+
+
+async def create_source(client: httpx2.AsyncClient) -> str:
+    answer = await client.post("/v1/sources", json={"name": "Issues", "provider": "github", "secrets": ["s"]})
+    return str(answer.json()["id"])
+
+
+async def receive(house: QuietHouse, values: Values, source_id: str) -> str:
+    """Let an event come in through a source, as the inbox would pass it on; its id."""
+    source_key = parse_id(SOURCE, source_id)
+    assert source_key is not None
+    read = values.read_event(f"{values.key():x}")
+    arrival = values.arrival(source_key)
+    await house.store.inbound.take([arrival])
+    reading = ReadRequest(
+        item=item(arrival.request),
+        environment=Environment.LIVE,
+        tenant="default",
+        catalogue_version=(await house.store.catalogue.load()).version,
+        events=(read,),
+    )
+    (result,) = await house.store.inbound.pass_on([reading], now=house.clock.now_ms())
+    assert isinstance(result, PassedOn)
+    return read.new.event.id
 
 
 async def publish(client: httpx2.AsyncClient, **fields: Any) -> dict[str, Any]:
@@ -118,6 +143,41 @@ async def test_events_are_filtered(client: httpx2.AsyncClient, house: QuietHouse
     assert await listed(f"since={middle}") == [2, 1]
     assert await listed(f"until={middle}") == [0]
     assert await listed("tenant=nobody") == []
+
+
+async def test_events_of_a_source_are_listed(client: httpx2.AsyncClient, house: QuietHouse) -> None:
+    """With those that were published beside them, page by page, also after the source is deleted."""
+    await publish(client)
+    mine, theirs = [await create_source(client) for _ in range(2)]
+    values = Values()
+    values.key(house.clock.now_ms() + SECOND_MS)  # keys that the node does not make
+    arrived = [await receive(house, values, source) for source in (mine, theirs, mine, mine)]
+    await publish(client)
+    expected = [arrived[3], arrived[2], arrived[0]]
+    listed: list[str] = []
+    query: dict[str, Any] = {"source": mine, "limit": 2}
+    while query.get("cursor", "") is not None:
+        answer = (await client.get("/v1/events", params=query)).json()
+        listed += [event["id"] for event in answer["data"]]
+        query["cursor"] = answer["next_cursor"]
+    assert listed == expected
+    assert (await client.get(f"/v1/events?source={theirs}&type=none")).json()["data"] == []
+    await client.delete(f"/v1/sources/{mine}")
+    assert [e["id"] for e in (await client.get(f"/v1/events?source={mine}")).json()["data"]] == expected
+    assert len((await client.get("/v1/events")).json()["data"]) == 6
+
+
+async def test_only_sources_of_the_environment_are_known(client: httpx2.AsyncClient, house: QuietHouse) -> None:
+    """Alike for events and for jobs: a misspelt condition must not look like one that nothing meets."""
+    source = await create_source(client)
+    async with house.client(await house.create_key(Environment.TEST, Scope.ADMIN)) as foreign:
+        for caller, wanted in ((client, "src_x"), (client, "ep_x"), (foreign, source)):
+            for answer in (
+                await caller.get(f"/v1/events?source={wanted}"),
+                await caller.post("/v1/jobs", json={"kind": "retry", "filter": {"source": wanted}}),
+            ):
+                assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+                assert answer.json()["detail"] == "There is no source with this id."
 
 
 @pytest.mark.parametrize(

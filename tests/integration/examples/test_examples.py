@@ -73,6 +73,12 @@ def test_publishing_and_receiving_from_python(environment: dict[str, str], recei
     assert [what for _, what in received[:3]] == [f'order.shipped {{"order": {n}}}' for n in (1040, 1041, 1042)]
 
 
+def test_a_source(environment: dict[str, str]) -> None:
+    command = [sys.executable, str(EXAMPLES / "source.py")]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert shown == ["delivery-1: 200", "delivery-2: 200", "delivery-1: 200", "2 events, 1 repetition"]
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_publishing_with_curl(environment: dict[str, str], receiver: subprocess.Popen[str]) -> None:
     command = [str(EXAMPLES / "publish.sh")]

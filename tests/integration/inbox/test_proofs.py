@@ -8,8 +8,11 @@ import pytest
 from tests.integration.inbox import senders
 from tests.integration.inbox.senders import COMPANY, KEY_URL, SIGNING_KEY
 
+from posthouse.core.ids import SOURCE, make_id
 from posthouse.core.inbound import Objection
 from posthouse.core.limits import FETCH_ATTEMPTS_MAX
+from posthouse.core.model import Environment, Scope
+from posthouse.gateway.principal import Principal
 from posthouse.testing.house import House
 from posthouse.testing.scripted_transport import answer, broken
 from posthouse.transport.protocol import Exchange, Failure, Request
@@ -80,6 +83,25 @@ async def test_a_forged_one_is_in_quarantine_although_it_was_acknowledged(house:
     entries = await house.quarantine()
     assert [(entry.objection, entry.acknowledged) for entry in entries] == [(Objection.BAD_SIGNATURE, True)] * 2
     assert await house.events() == []
+
+
+async def test_a_second_look_fetches_the_key_once_more(house: House) -> None:
+    """What a wrong company id refused is passed on when it is corrected; what is forged comes back to quarantine."""
+    house.transport.script = lambda _: KEY
+    source = await house.source("connectwise", "misspelt")
+    await house.post(source, *senders.connectwise(1))
+    await house.post(source, *senders.connectwise(2, key="another key"))
+    await house.read(2)
+    gateway = house.node.gateway
+    await gateway.sources.rotate_secret(Environment.LIVE, make_id(SOURCE, source.key), secret=COMPANY, overlap_ms=0)
+    principal = Principal(Environment.LIVE, Scope.ADMIN, 1)
+    step = await gateway.quarantine.reverify(
+        principal, make_id(SOURCE, source.key), after=None, limit=100, dry_run=False
+    )
+    assert (step.examined, step.changed) == (2, 2)
+    await house.read(4)
+    assert len(await house.events()) == 1
+    assert [entry.objection for entry in await house.quarantine()] == [Objection.BAD_SIGNATURE]
 
 
 async def test_a_key_that_cannot_be_fetched_is_asked_for_again(house: House) -> None:

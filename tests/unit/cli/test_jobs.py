@@ -14,6 +14,7 @@ WORKING = {"phase": "working", "processed": 30, "share": 0.3, "per_second": 10.0
 NO_FILTER: dict[str, Any] = {
     "tenant": None,
     "endpoint": None,
+    "source": None,
     "event": None,
     "types": [],
     "states": [],
@@ -93,6 +94,7 @@ def test_every_condition_is_passed_on(api: Any, run: Run) -> None:
     api.on("POST /v1/jobs", JOB, status=201)
     options = {
         "--endpoint": "ep_1",
+        "--source": "src_1",
         "--event": "evt_1",
         "--reason": "gone",
         "--ordering-key": "k",
@@ -108,6 +110,7 @@ def test_every_condition_is_passed_on(api: Any, run: Run) -> None:
         "kind": "replay",
         "filter": {
             "endpoint": "ep_1",
+            "source": "src_1",
             "event": "evt_1",
             "reasons": ["gone"],
             "ordering_key": "k",
@@ -254,6 +257,9 @@ def test_a_refusal_is_told(api: Any, run: Run) -> None:
         ),
         (("drain",), {"kind": "drain", "all": True}),
         (("drain", "--endpoint", "ep_1", "--rate", "9/s"), {"filter": {"endpoint": "ep_1"}, "rate": "9/s"}),
+        (("park", "--source", "src_1"), {"filter": {"source": "src_1", "older_than": "5m"}}),
+        (("drain", "--source", "src_1"), {"filter": {"source": "src_1"}}),
+        (("promote", "--source", "src_1"), {"filter": {"source": "src_1"}}),
         (("promote",), {"kind": "promote"}),
         (("promote", "--all"), {"kind": "promote", "all": True}),
         (("promote", "--older-than", "1d"), {"filter": {"older_than": "1d"}}),
@@ -266,6 +272,14 @@ def test_a_backlog_is_moved_by_a_job(api: Any, run: Run, arguments: tuple[str, .
     assert run("backlog", *arguments).code == Exit.OK
     usual = {"kind": arguments[0], "filter": {}, "dry_run": False, "rate": None, "all": False}
     assert api.body(0) == {**usual, **body}
+
+
+@pytest.mark.parametrize("arguments", [("backlog", "drain"), ("backlog", "promote"), ("jobs", "create", "park")])
+def test_an_empty_condition_is_not_none(api: Any, run: Run, arguments: tuple[str, ...]) -> None:
+    """Such as of a variable that is not set: it must not mean every delivery."""
+    api.on("POST /v1/jobs", JOB, status=201)
+    run(*arguments, "--source", "", "--no-wait")
+    assert (api.body()["filter"], api.body()["all"]) == ({"source": ""}, False)
 
 
 def test_what_waits_is_shown(api: Any, run: Run) -> None:

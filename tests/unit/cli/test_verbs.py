@@ -136,6 +136,12 @@ def test_lists_go_on_until_the_limit(api: Any, run: Run) -> None:
     assert api.query(1)["cursor"] == "c1"
 
 
+def test_events_of_a_source_are_listed(api: Any, run: Run) -> None:
+    api.on("GET /v1/events", page(EVENT))
+    assert run("events", "list", "--source", "src_1", "--type", "a").code == Exit.OK
+    assert api.query() == {"type": "a", "source": "src_1", "limit": "50"}
+
+
 def test_lists_end_where_the_node_ends(api: Any, run: Run) -> None:
     api.on("GET /v1/events", page(EVENT))
     ended = run("events", "list")

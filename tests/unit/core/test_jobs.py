@@ -21,6 +21,7 @@ from posthouse.core.jobs import (
     step_job,
 )
 from posthouse.core.model import Environment
+from posthouse.testing.conformance.values import Values
 
 NOW = 1_800_000_000_000
 JOB = Job(key=1, environment=Environment.LIVE, kind=JobKind.RETRY, filter=JobFilter(newest=1), created_at=NOW)
@@ -39,6 +40,15 @@ def test_every_pair_is_a_target_or_a_refusal(state: JobState, signal: JobSignal)
 
 def test_what_has_ended_stays_ended() -> None:
     assert {source for source, _ in JOB_TRANSITIONS if JOB_TRANSITIONS[source, _] is not source} == UNFINISHED
+
+
+def test_what_is_asked_of_events_rules_out_no_endpoint() -> None:
+    """A filter covers endpoints by what it asks of them; any of them may be owed such events."""
+    endpoint = Values().endpoint()
+    for wanted in ({}, {"types": ("a",)}, {"ordering_key": "k"}, {"source_key": 5}, {"tenant": endpoint.tenant}):
+        assert JobFilter(newest=1, **wanted).covers(endpoint)
+    for other in ({"tenant": "other"}, {"endpoint_key": endpoint.key + 1}):
+        assert not JobFilter(newest=1, source_key=5, **other).covers(endpoint)
 
 
 def test_every_kind_selects_something() -> None:

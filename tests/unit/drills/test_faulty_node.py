@@ -4,8 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from posthouse.core.errors import StoreUnavailable
 from posthouse.core.failpoints import Failpoint
-from posthouse.drills.faulty_node import CRASH_TYPE, FAULTS, SWITCH_FILE, Crashing, InducedFault, Skipping, Switch
+from posthouse.drills.faulty_node import (
+    CRASH_TYPE,
+    FAULTS,
+    SWITCH_FILE,
+    Crashing,
+    Full,
+    InducedFault,
+    Skipping,
+    Switch,
+)
 from posthouse.testing.scripted_transport import ScriptedTransport, answer
 from posthouse.transport.protocol import Request
 
@@ -30,6 +40,17 @@ def test_skipping_follows_its_switch(tmp_path: Path) -> None:
     assert raised(skipping) == {Failpoint.ADOPT_READING}
     (tmp_path / SWITCH_FILE).unlink()
     assert raised(skipping) == set()
+
+
+def test_a_full_disk_takes_no_transaction_while_its_switch_says_so(tmp_path: Path) -> None:
+    full = Full(tmp_path)
+    for failpoint in Failpoint:
+        full(failpoint)
+    (tmp_path / SWITCH_FILE).write_text(Switch.FULL)
+    with pytest.raises(StoreUnavailable):
+        full(Failpoint.COMMIT_BEGUN)
+    for failpoint in set(Failpoint) - {Failpoint.COMMIT_BEGUN}:
+        full(failpoint)
 
 
 async def test_the_crashing_transport_crashes_on_one_type_only() -> None:

@@ -5,10 +5,12 @@ from itertools import islice
 
 import pytest
 
-from posthouse.drills.flood import Course, backlog_share
+from posthouse.drills.flood import Course, Replay, backlog_share
 from posthouse.drills.neighbours import ENDPOINTS, FLOOD, Traffic
 from posthouse.drills.order import CALM, DELAY_SECONDS_MAX, VERSION, VERSIONS, failing, list_of_events, place_of
 from posthouse.drills.outage import tries_within
+from posthouse.drills.receiving import Entrance
+from posthouse.drills.senders.books import Fate
 
 # -- order --------------------------------------------------------------------------------------
 
@@ -73,9 +75,22 @@ def test_a_down_endpoint_should_get_few_requests(down_s: float, probes: int) -> 
 
 
 def test_the_backlog_is_measured_while_it_may_drain() -> None:
-    course = Course(resumed_at=100.0, parked_at=104.0, drained_at=110.0, ended_at=116.0)
+    course = Course(began_at=100.0, parked_at=104.0, drained_at=110.0, ended_at=116.0)
     busy = [*(100 + n / 10 for n in range(40)), *(112 + n / 10 for n in range(40))]
     fresh = [100 + n / 2 for n in range(32)]
     assert backlog_share(busy, fresh, course) == pytest.approx(20 / 24)
     starved = [at for at in busy if not 102 <= at < 104]
     assert backlog_share(starved, fresh, course) == 0.0
+
+
+def test_a_replay_is_over_when_every_old_record_was_taken_whatever_comes_besides() -> None:
+    replay = Replay(Entrance("src_1", "http://127.0.0.1:9/in/token", "a-secret"), 3, seed=1)
+    old = list(replay.books.entries)
+    replay.books.open("fresh", "TrainingCompleted")
+    assert [len(replay.old), len(replay.fresh)] == [3, 1]
+    for key in ("fresh", old[0], old[2]):
+        replay.books.settle([key], Fate.DELIVERED)
+        assert not replay.is_over
+    assert replay.books.delivered == 3
+    replay.books.settle([old[1]], Fate.DELIVERED)
+    assert replay.is_over

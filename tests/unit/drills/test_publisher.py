@@ -136,24 +136,6 @@ async def test_of_one_ordering_key_each_waits_for_the_202_of_the_one_before() ->
         assert len(came) == 2 * 20
 
 
-async def test_a_fill_publishes_everything_in_batches() -> None:
-    def behave(request: Received) -> Behaviour:
-        published = json.loads(request.body)["events"]
-        answers = [{"id": event["id"], "deliveries": 3, "duplicate": False} for event in published]
-        return Answer(202, body=json.dumps({"events": answers}).encode())
-
-    old = outgoing(["drill.a"], seed=1, total=2_500, occurred_at="2026-01-01T00:00:00Z")
-    async with Receiver(behave) as node:
-        made = publisher(node)
-        await made.fill(old)
-    assert (made.acknowledged, made.owed, len(made.sent)) == (2_500, 7_500, 2_500)
-    assert {request.path for request in node.requests} == {"/v1/events/batch"}
-    batches = [json.loads(request.body)["events"] for request in node.requests]
-    assert sorted(map(len, batches)) == [500, 1_000, 1_000]
-    assert {event["occurred_at"] for batch in batches for event in batch} == {"2026-01-01T00:00:00Z"}
-    assert all(made.sent[event.id].digest == event.digest for event in events(2_500))
-
-
 async def test_a_line_keeps_its_connection_and_says_what_went_wrong() -> None:
     async with Receiver() as node:
         line = Line(node.url.removesuffix("/hook"), "key")

@@ -179,7 +179,7 @@ def test_a_change_is_checked_with_what_stays() -> None:
 def test_a_new_secret_has_the_form_that_its_scheme_needs() -> None:
     check_new_secret("00" * 32, PRESETS["discord"])
     check_new_secret("any text", PRESETS["github"])
-    for secret, name in (("", "github"), ("xyz", "discord")):
+    for secret, name in (("", "github"), ("xyz", "discord"), ("whsec_no-base64!", "standard-webhooks")):
         with pytest.raises(InvalidInput) as refused:
             check_new_secret(secret, PRESETS[name])
         assert faults(refused.value) == [("secret", "secret")]

@@ -27,12 +27,16 @@ JOB = Job(
     total=0,
 )
 OF_ENDPOINT = replace(JOB.filter, endpoint_key=7)
+OF_SMALL, OF_LARGE = (replace(JOB.filter, source_key=key) for key in (1, 2))
 FEW = {"kind": JobKind.RETRY, "filter": replace(JOB.filter, states=(State.EXHAUSTED,))}
 
 
 @pytest.fixture(scope="module")
 def database() -> apsw.Connection:
-    """Events that owe to endpoint 7, where they are settled and each hundredth is exhausted, and to 8, still open."""
+    """Events that owe to endpoint 7, where they are settled and each hundredth is exhausted, and to 8, still open.
+
+    All came in through source 2, but each thousandth through source 1.
+    """
     connection = apsw.Connection(":memory:")
     connection.execute(files("posthouse.store.sqlite").joinpath("schema.sql").read_text("utf-8"))
     connection.execute(
@@ -46,7 +50,8 @@ def database() -> apsw.Connection:
         INSERT INTO obligations SELECT key, 8, 0, 0, 0, 1, 0, 0, NULL, 0 FROM events;
         INSERT INTO environment_periods SELECT DISTINCT 'live', key >> 36 FROM events;
         INSERT INTO tenant_periods SELECT DISTINCT 'live', 'acme', key >> 36 FROM events;
-        INSERT INTO endpoint_periods SELECT DISTINCT 7, key >> 36 FROM events"""
+        INSERT INTO endpoint_periods SELECT DISTINCT 7, key >> 36 FROM events;
+        INSERT INTO arrivals SELECT key, iif(id % 1000, 2, 1), key, 0, NULL, 0, 0 FROM events"""
     )
     return connection
 
@@ -93,6 +98,10 @@ def test_a_cursor_is_sought(database: apsw.Connection, name: str) -> None:
         replace(JOB, **FEW),
         replace(JOB, kind=JobKind.RETRY, filter=replace(OF_ENDPOINT, states=(State.EXHAUSTED,))),
         replace(JOB, mode=JobMode.LATEST),
+        replace(JOB, filter=OF_LARGE),
+        replace(JOB, kind=JobKind.CANCEL, filter=OF_LARGE),
+        replace(JOB, kind=JobKind.RETRY, filter=OF_LARGE),
+        replace(JOB, kind=JobKind.RETRY, filter=replace(OF_LARGE, states=(State.EXHAUSTED,))),
     ],
 )
 def test_a_step_costs_the_same_wherever_it_is(database: apsw.Connection, job: Job) -> None:
@@ -103,6 +112,30 @@ def test_a_step_costs_the_same_wherever_it_is(database: apsw.Connection, job: Jo
 def test_few_among_many_cost_their_index(database: apsw.Connection) -> None:
     """Exhausted ones are found without reading the delivered ones between them."""
     assert steps_of(database, replace(JOB, **FEW), 200) < steps_of(database, JOB, 200) * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "states"),
+    [(JobKind.CANCEL, ()), (JobKind.REPLAY, ()), (JobKind.RETRY, (State.EXHAUSTED,)), (JobKind.RETRY, ())],
+)
+def test_a_source_with_few_events_costs_only_them(
+    database: apsw.Connection, kind: JobKind, states: tuple[State, ...]
+) -> None:
+    """All that a job selects of 30 among 30,000 is found in one look, for less than a part of all costs."""
+    few, all_ = (replace(JOB, kind=kind, filter=replace(f, states=states)) for f in (OF_SMALL, JOB.filter))
+    found = find(database, few, after=(0, 0), limit=100)
+    expected = (EVENTS // 1_000) * (2 if kind is JobKind.RETRY and not states else 1)
+    assert (len(found.candidates), found.exhausted) == (expected, True)
+    assert steps_of(database, few, 100) < steps_of(database, all_, 100)
+
+
+def test_a_source_with_many_events_costs_only_what_the_job_can_select(database: apsw.Connection) -> None:
+    """Its delivered events are leapt over: the exhausted ones are as cheap as if there were no others."""
+    exhausted = replace(JOB, kind=JobKind.RETRY, filter=replace(OF_LARGE, states=(State.EXHAUSTED,)))
+    found = find(database, exhausted, after=(0, 0), limit=1_000)
+    assert (len(found.candidates), found.exhausted) == (EVENTS // 100 - EVENTS // 1_000, True)
+    replay = replace(JOB, filter=OF_LARGE)
+    assert steps_of(database, exhausted, 1_000) < steps_of(database, replay, 300) * 2
 
 
 def test_a_look_is_bounded_also_where_it_finds_nothing(database: apsw.Connection) -> None:
@@ -134,6 +167,24 @@ def test_each_delivery_is_found_once_and_in_order(database: apsw.Connection, lim
     numbers = range(min((newest - FIRST) // APART + 1, EVENTS))
     expected = [(FIRST + n * APART, key) for n in numbers for key in ((7, 8) if n % 100 == 0 else (8,))]
     assert places == expected
+
+
+@pytest.mark.parametrize("limit", [7, PART_ROWS, PART_ROWS + 1])
+@pytest.mark.parametrize("source_key", [1, 2])
+def test_each_delivery_of_a_source_is_found_once_and_in_order(
+    database: apsw.Connection, source_key: int, limit: int
+) -> None:
+    """From the open and the exhausted ones at once, whether or not a look begins at an event of the source."""
+    newest = FIRST + 3_003 * APART
+    job = replace(JOB, kind=JobKind.RETRY, filter=replace(JOB.filter, newest=newest, source_key=source_key))
+    places: list[Place] = []
+    reached: Place = (FIRST, 0)
+    while reached < END:
+        found = find(database, job, after=reached, limit=limit)
+        places += [(c.event_key, c.endpoint_key) for c in found.candidates]
+        reached = found.reached
+    numbers = [n for n in range(3_004) if (n % 1_000 == 0) is (source_key == 1)]
+    assert places == [(FIRST + n * APART, key) for n in numbers for key in ((7, 8) if n % 100 == 0 else (8,))]
 
 
 def test_the_newest_of_a_key_supersedes_all_before_it(database: apsw.Connection) -> None:

@@ -111,6 +111,7 @@ def test_who_stands_where_costs_no_walk(database: apsw.Connection, name: str) ->
 
 #: Statements about what comes in that must not walk over what they do not return, and how they find it.
 SOUGHT = {
+    "events_of_source": "arrivals_by_source (source_key=? AND rowid>? AND rowid<?)",
     "expired_in_quarantine": "quarantine_refused (at<?)",
     "fetch_inbox": "PRIMARY KEY (source_key=? AND (request_key,position)>(?,?))",
     "fill_gap": "incidents_open (kind=? AND source_key=? AND stream=? AND first<?)",
@@ -125,6 +126,9 @@ SOUGHT = {
     "quarantine_of_environment_oldest_first": "by_environment (environment=? AND (request_key,position)>(?,?))",
     "quarantine_of_source_newest_first": "quarantine_by_source (source_key=? AND (request_key,position)<(?,?))",
     "quarantine_of_source_oldest_first": "quarantine_by_source (source_key=? AND (request_key,position)>(?,?))",
+    "source_candidates_open": "arrivals_by_source (source_key=? AND rowid>? AND rowid<?)",
+    "source_candidates_settled": "arrivals_by_source (source_key=? AND rowid>? AND rowid<?)",
+    "source_candidates_undelivered": "arrivals_by_source (source_key=? AND rowid>? AND rowid<?)",
     "waiting_in_inbox": "PRIMARY KEY (source_key=? AND request_key=? AND position=?)",
 }
 

@@ -8,8 +8,7 @@ from posthouse.api.cursors import decode_key, encode_keys
 from posthouse.api.requests import EventsQuery, TenantQuery, time_of
 from posthouse.api.routes.caller import Caller
 from posthouse.api.views import EventDetailView, EventView, Page, page
-from posthouse.gateway.events import Events
-from posthouse.store.protocol import EventQuery
+from posthouse.gateway.events import EventFilter, Events
 
 _CURSOR = "e"
 
@@ -21,15 +20,16 @@ def event_routes(events: Events) -> APIRouter:
     @routes.get("", summary="List events, newest first")
     async def list_events(caller: Caller, query: Annotated[EventsQuery, Query()]) -> Page[EventView]:
         found = await events.page(
-            EventQuery(
-                environment=caller.environment,
+            caller.environment,
+            EventFilter(
+                source_id=query.source,
                 tenant=query.tenant,
                 type=query.type,
                 since=time_of("since", query.since),
                 until=time_of("until", query.until),
-                after=decode_key(_CURSOR, query.cursor),
-                limit=query.limit + 1,
-            )
+            ),
+            after=decode_key(_CURSOR, query.cursor),
+            limit=query.limit + 1,
         )
         shown = found[: query.limit]
         cursor = encode_keys(_CURSOR, shown[-1].event.key) if len(found) > query.limit else None

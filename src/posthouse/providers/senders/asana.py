@@ -9,8 +9,8 @@ import msgspec
 
 from posthouse.core import signature
 from posthouse.core.errors import SignatureInvalid
-from posthouse.providers.preset import DAY_SECONDS, Answers, Handshake, Preset, Reading, Reply, SenderRules
-from posthouse.providers.reading import Field, Reader, decode, dig, list_below
+from posthouse.providers.preset import DAY_SECONDS, Answers, Handshake, Item, Preset, Reading, Reply, SenderRules
+from posthouse.providers.reading import Field, Reader, decode, dig, each, list_below
 from posthouse.providers.received import Received
 from posthouse.providers.schemes import Hmac, no_match, required
 
@@ -29,13 +29,15 @@ _OLD: Final = msgspec.structs.replace(_NEW, type=(Field(("type",)), Field(("acti
 
 def _read(received: Received, content: bytes) -> Reading:
     """Compact events without ids; none of them is the heartbeat."""
-    items = []
-    for data in list_below(content, ("events",)):
+
+    def read(data: bytes) -> Item:
         event = decode(data)
         kind, old_kind = dig(event, ("resource", "resource_type")), dig(event, ("type",))
         item = (_NEW if isinstance(kind, str) else _OLD).item(received, data, event)
-        items.append(msgspec.structs.replace(item, contradiction=_contradiction(kind, old_kind)))
-    return Reading(tuple(items), is_heartbeat=not items)
+        return msgspec.structs.replace(item, contradiction=_contradiction(kind, old_kind))
+
+    items = each(list_below(content, ("events",)), read, fallback=_NEW.fallback)
+    return Reading(items, is_heartbeat=not items)
 
 
 def _contradiction(kind: Any, old_kind: Any) -> str | None:

@@ -23,6 +23,7 @@ from posthouse.providers.schemes import Encoding, Unit, as_bytes, check_time, de
 _CERTIFICATE: Final = re.compile(
     r"https://sns\.[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?/SimpleNotificationService-[0-9A-Za-z]+\.pem"
 )
+_BODY_BYTES_MAX: Final = 1 << 20  #: a message has at most 256 KiB
 _DIGESTS: Final = {"1": "SHA1", "2": "SHA256"}
 _NOTIFICATION: Final = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 _CONFIRMATION: Final = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
@@ -71,7 +72,7 @@ class SnsSignature(msgspec.Struct, frozen=True):
 
 def _message(received: Received) -> dict[str, Any]:
     try:
-        found = decode(content(received))
+        found = decode(content(received, bytes_max=_BODY_BYTES_MAX))
     except Unreadable as error:
         raise SignatureInvalid(signature.MALFORMED_HEADER, str(error)) from error
     if not isinstance(found, dict):

@@ -27,6 +27,7 @@ from posthouse.providers.schemes import Encoding, Unit, any_host, check_digests,
 
 _HEADER: Final = "x-content-signature"
 _SIGNATURE_BYTES: Final = 32
+_BODY_BYTES_MAX: Final = 1 << 20  #: the key's address is looked for before the request is answered
 _HOSTS: Final = (
     "na.myconnectwise.net",
     "eu.myconnectwise.net",
@@ -87,7 +88,7 @@ class Callback(msgspec.Struct, frozen=True):
 
 def _body(received: Received) -> Any:
     try:
-        return decode(content(received))
+        return decode(content(received, bytes_max=_BODY_BYTES_MAX))
     except Unreadable as error:
         raise SignatureInvalid(signature.MALFORMED_HEADER, str(error)) from error
 

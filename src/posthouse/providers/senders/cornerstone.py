@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from posthouse.providers.preset import Again, Answers, Item, Preset, Reading, SenderRules
-from posthouse.providers.reading import decode, dig, list_below, time_ms, type_of
+from posthouse.providers.reading import decode, dig, each, list_below, text_below, time_ms, type_of
 from posthouse.providers.received import Received
 from posthouse.providers.schemes import Token, Unit
 
@@ -13,9 +13,8 @@ _CASE: Final = "EventsCase"  #: ``lmsEventsCase`` says which of the fields besid
 def _read(_: Received, content: bytes) -> Reading:
     """Records of a log; none of them is the heartbeat."""
     records = list_below(content, ("records",))
-    stream = dig(decode(content), ("subscriptionId",))
-    stream = stream if isinstance(stream, str) else None
-    return Reading(tuple(_item(data, stream) for data in records), is_heartbeat=not records)
+    stream = text_below(content, ("subscriptionId",))
+    return Reading(each(records, lambda data: _item(data, stream), fallback="record"), is_heartbeat=not records)
 
 
 def _item(data: bytes, stream: str | None) -> Item:

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
-from posthouse.providers.preset import Answers, Preset, Reading, SenderRules
-from posthouse.providers.reading import Field, Reader, decode, dig, list_below
+from posthouse.providers.preset import Answers, Item, Preset, Reading, SenderRules
+from posthouse.providers.reading import Field, Reader, decode, dig, each, list_below, text_below
 from posthouse.providers.received import Received
 from posthouse.providers.schemes import Hmac
 
@@ -18,13 +18,13 @@ _EVENT: Final = Reader(
 
 def _read(received: Received, content: bytes) -> Reading:
     """Up to 250 events, which need not have to do with each other."""
-    webhook = dig(decode(content), ("meta", "webhook_id"))  # requests of 2018 have no meta
-    items = []
-    for data in list_below(content, ("events",)):
+
+    def read(data: bytes) -> Item:
         event = decode(data)
-        item = _EVENT.item(received, data, event)
-        items.append(msgspec.structs.replace(item, ordering_key=_subject(event)))
-    return Reading(tuple(items), delivery=webhook if isinstance(webhook, str) else None)
+        return msgspec.structs.replace(_EVENT.item(received, data, event), ordering_key=_subject(event))
+
+    items = each(list_below(content, ("events",)), read, fallback=_EVENT.fallback)
+    return Reading(items, delivery=text_below(content, ("meta", "webhook_id")))  # requests of 2018 have no meta
 
 
 def _subject(event: Any) -> str | None:

@@ -198,7 +198,11 @@ class InboundFacet(Protocol):
     async def fetch(
         self, source_key: int, *, now: int, limit: int, bytes_max: int, after: tuple[int, int] | None = None
     ) -> InboxPage:
-        """The first due items of a source's inbox, at most ``bytes_max`` of bodies (but at least one)."""
+        """The first due items of a source's inbox, at most ``bytes_max`` of bodies (but at least one).
+
+        Nothing is postponed for longer than ``INBOX_POSTPONED_MS_MAX``. What is due later was written by a wall clock
+        that was set back since, and is due.
+        """
         ...
 
     async def pass_on(self, readings: Sequence[ReadRequest], *, now: int) -> list[PassResult]:
@@ -241,7 +245,8 @@ class InboundFacet(Protocol):
     ) -> list[tuple[int, int]]:
         """Let entries, (request key, position), out of quarantine; returns those that were in it.
 
-        RELEASED and REVERIFIED put them back in the inbox, due at once, with the objection set aside. DISCARDED and
+        RELEASED and REVERIFIED put them back in the inbox, due at once, with the objection set aside; RECHECKED as if
+        there had been none, so that they are checked once more. DISCARDED and
         EXPIRED do not; EXPIRED also deletes a refused request.
         """
         ...

@@ -57,6 +57,7 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     environment: Environment
     tenant: str | None = None
+    source_key: int | None = None  #: those that came in through it
     type: str | None = None
     since: int | None = None
     until: int | None = None

@@ -1,8 +1,9 @@
 """Which deliveries a bulk job looks at next: in ascending order of (event key, endpoint key), behind its cursor.
 
 Open deliveries stand in one table, settled ones in another, and those that were not delivered have an index of their
-own. Each source is read in parts of bounded size, by seeking to where it was left; what lies before that costs nothing.
-The set is never held: a step takes what it can change, and the next one asks again.
+own. All are read in parts of bounded size, by seeking to where the last one ended; what lies before that costs nothing.
+What is asked of one source is led by that source's events. The set is never held: a step takes what it can change, and
+the next one asks again.
 """
 
 from collections.abc import Sequence
@@ -21,11 +22,14 @@ from posthouse.store.sqlite.statements import SQL
 
 _NEWEST_OWED: Final = SQL["newest_owed"]
 _OPEN: Final = SQL["candidates_open"]
+_OPEN_OF_SOURCE: Final = SQL["source_candidates_open"]
 _SETTLED_OF_ENDPOINT: Final = SQL["candidates_settled_of_endpoint"]
 _SETTLED_OF_ENVIRONMENT: Final = SQL["candidates_settled_of_environment"]
+_SETTLED_OF_SOURCE: Final = SQL["source_candidates_settled"]
 _SETTLED_OF_TENANT: Final = SQL["candidates_settled_of_tenant"]
 _UNDELIVERED: Final = SQL["candidates_undelivered"]
 _UNDELIVERED_OF_ENDPOINT: Final = SQL["candidates_undelivered_of_endpoint"]
+_UNDELIVERED_OF_SOURCE: Final = SQL["source_candidates_undelivered"]
 
 PART_ROWS: Final = 500  #: looked at by one statement
 STEP_ROWS: Final = 10_000  #: looked at by one step, about
@@ -57,7 +61,7 @@ _PARTS: Final = msgspec.json.Decoder(tuple[int, int | None, int | None, list[Can
 _NEWEST: Final = msgspec.json.Decoder(list[tuple[int, int | None]])
 
 
-class _Source:
+class _Scan:
     """One statement, and how far it was read."""
 
     def __init__(self, statement: str, bindings: dict[str, Any], start: Place) -> None:
@@ -81,17 +85,17 @@ def find(connection: apsw.Connection, job: Job, *, after: Place, limit: int, new
 
     ``newest``: of events with keys up to it; None: of all that the job selects.
     """
-    sources = _sources(job, after, job.filter.newest if newest is None else min(newest, job.filter.newest))
+    scans = _scans(job, after, job.filter.newest if newest is None else min(newest, job.filter.newest))
     types = Router({0: job.filter.types}) if job.filter.types else None
     found: list[Candidate] = []
     looked = 0
-    reached = min((source.reached for source in sources), default=END)
+    reached = min((scan.reached for scan in scans), default=END)
     while reached < END and looked < STEP_ROWS:
-        source = min(sources, key=lambda s: s.reached)
-        rows, part = source.read(connection)
+        scan = min(scans, key=lambda s: s.reached)
+        rows, part = scan.read(connection)
         looked += rows
         found += part if types is None else [candidate for candidate in part if types.match(candidate.type)]
-        reached = min(s.reached for s in sources)
+        reached = min(s.reached for s in scans)
         if len(found) >= limit and sum(candidate[:2] <= reached for candidate in found) >= limit:
             break
     candidates = sorted(candidate for candidate in found if candidate[:2] <= reached)
@@ -122,14 +126,14 @@ def states_of(job: Job) -> frozenset[State]:
     return allowed & frozenset(job.filter.states) if job.filter.states else allowed
 
 
-def _sources(job: Job, after: Place, newest: int) -> list[_Source]:
+def _scans(job: Job, after: Place, newest: int) -> list[_Scan]:
     """Where the candidates stand."""
     wanted, states = job.filter, states_of(job)
     start, newest = _range(after, newest, wanted)
     if start[0] > newest:
         return []
     bindings = {"newest": newest, "environment": job.environment, **_conditions(wanted)}
-    sources = []
+    scans = []
     if states & OPEN and not wanted.reasons:
         first, last = SELECTS_LANES[job.kind]
         attempts = {
@@ -137,22 +141,37 @@ def _sources(job: Job, after: Place, newest: int) -> list[_Source]:
             "attempts_max": INTEGER_MAX if State.RETRYING in states else 0,
         }
         lanes = {"lane_min": first, "lane_max": last}
-        sources.append(_Source(_OPEN, {**bindings, **lanes, **attempts}, start))
+        statement = _OPEN if wanted.source_key is None else _OPEN_OF_SOURCE
+        scans.append(_Scan(statement, {**bindings, **lanes, **attempts}, start))
     settled = states & FINAL
     if State.DELIVERED in settled:
-        statement = _SETTLED_OF_ENVIRONMENT if wanted.tenant is None else _SETTLED_OF_TENANT
-        if wanted.endpoint_key is not None:
-            statement = _SETTLED_OF_ENDPOINT
-        sources.append(_Source(statement, {**bindings, "states": _json(settled)}, start))
+        scans.append(_Scan(_settled(wanted), {**bindings, "states": _json(settled)}, start))
     else:
-        statement = _UNDELIVERED if wanted.endpoint_key is None else _UNDELIVERED_OF_ENDPOINT
-        sources += [_Source(statement, {**bindings, "state": state}, start) for state in sorted(settled)]
-    return sources
+        statement = _undelivered(wanted)
+        scans += [_Scan(statement, {**bindings, "state": state}, start) for state in sorted(settled)]
+    return scans
+
+
+def _settled(wanted: JobFilter) -> str:
+    """The statement that finds settled deliveries with the least rows read."""
+    if wanted.source_key is not None:
+        return _SETTLED_OF_SOURCE
+    if wanted.endpoint_key is not None:
+        return _SETTLED_OF_ENDPOINT
+    return _SETTLED_OF_ENVIRONMENT if wanted.tenant is None else _SETTLED_OF_TENANT
+
+
+def _undelivered(wanted: JobFilter) -> str:
+    """The statement that finds deliveries that were given up with the least rows read."""
+    if wanted.source_key is not None:
+        return _UNDELIVERED_OF_SOURCE
+    return _UNDELIVERED if wanted.endpoint_key is None else _UNDELIVERED_OF_ENDPOINT
 
 
 def _conditions(wanted: JobFilter) -> dict[str, Any]:
     return {
         "of_endpoint": wanted.endpoint_key,
+        "of_source": wanted.source_key,
         "tenant": wanted.tenant,
         "ordering_key": wanted.ordering_key,
         "reasons": _json(wanted.reasons) if wanted.reasons else None,

@@ -1,7 +1,7 @@
 """Reading what happened, newest first, from a snapshot: writing goes on meanwhile.
 
-Lists walk the periods in which there is something (see ``schema.sql``). Open and settled deliveries
-stand in two tables; a list is merged from both.
+Lists walk the periods in which there is something (see ``schema.sql``); the events of a source have an index. Open and
+settled deliveries stand in two tables; a list is merged from both.
 """
 
 from typing import Any, Final
@@ -24,6 +24,7 @@ _DESCRIBE_OPEN: Final = SQL["describe_open"]
 _DESCRIBE_SETTLED: Final = SQL["describe_settled"]
 _EVENTS_BY_ID: Final = SQL["events_by_id"]
 _EVENTS_OF_ENVIRONMENT: Final = SQL["events_of_environment"]
+_EVENTS_OF_SOURCE: Final = SQL["events_of_source"]
 _EVENTS_OF_TENANT: Final = SQL["events_of_tenant"]
 _EVENT_BY_KEY: Final = SQL["event_by_key"]
 _LATEST_ROUND: Final = SQL["latest_round"]
@@ -61,15 +62,17 @@ class SqliteLedger:
             newest = min(newest, query.after - 1)
         bindings = {
             "environment": query.environment,
+            "tenant": query.tenant,
+            "source": query.source_key,
             "type": query.type,
             "oldest": oldest,
             "newest": newest,
             "limit": query.limit,
             **times_between(query.since, query.until),
         }
-        statement = _EVENTS_OF_ENVIRONMENT
-        if query.tenant is not None:
-            statement, bindings["tenant"] = _EVENTS_OF_TENANT, query.tenant
+        statement = _EVENTS_OF_ENVIRONMENT if query.tenant is None else _EVENTS_OF_TENANT
+        if query.source_key is not None:
+            statement = _EVENTS_OF_SOURCE
         rows = await self._readers.read(lambda connection: rows_of(connection, statement, bindings))
         return [_event_record(row) for row in rows]
 

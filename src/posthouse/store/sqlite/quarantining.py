@@ -56,9 +56,10 @@ def resolve(
     for request_key, position in entries:
         for source_key, objection in rows_of(connection, _RESOLVE, (request_key, position, resolution, now)):
             resolved.append((request_key, position))
-            inbox.append((source_key, request_key, position, objection, now))
+            waived = None if resolution is Resolution.RECHECKED else objection
+            inbox.append((source_key, request_key, position, waived, now))
         yield 1
-    if resolution in (Resolution.RELEASED, Resolution.REVERIFIED):
+    if resolution in (Resolution.RELEASED, Resolution.REVERIFIED, Resolution.RECHECKED):
         yield from write_rows(connection, _INSERT_INBOX_ITEM, inbox)
     elif resolution is Resolution.EXPIRED:
         yield from write_rows(connection, _DELETE_REQUEST, [(key,) for key, position in resolved if position == WHOLE])

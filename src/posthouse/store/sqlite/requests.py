@@ -7,6 +7,7 @@ import apsw
 import msgspec
 
 from posthouse.core.inbound import InboundRequest, Objection, Verdict
+from posthouse.core.limits import INBOX_POSTPONED_MS_MAX
 from posthouse.store.protocol import InboxItem, InboxPage, Origin, RequestQuery, RequestRecord
 from posthouse.store.sqlite.rows import rows_of, value_of
 from posthouse.store.sqlite.spans import keys_between, times_between
@@ -50,7 +51,8 @@ def fetch(
     items: list[InboxItem] = []
     size = 0
     more = False
-    rows: Iterable[Any] = connection.execute(_FETCH, (source_key, *(after or _FRONT), now, limit + 1))
+    latest = now + INBOX_POSTPONED_MS_MAX
+    rows: Iterable[Any] = connection.execute(_FETCH, (source_key, *(after or _FRONT), now, latest, limit + 1))
     for position, waived, attempts, due_at, *request in rows:
         found = _request(request)
         size += len(found.body)
@@ -59,7 +61,10 @@ def fetch(
             break
         objection = None if waived is None else Objection(waived)
         items.append(InboxItem(found, position, objection, attempts, due_at))
-    return InboxPage(tuple(items), more, value_of(connection, _NEXT_DUE_AT, (source_key, now)))
+    next_due_at: int | None = value_of(connection, _NEXT_DUE_AT, (source_key, now))
+    if next_due_at is not None and next_due_at > latest:
+        next_due_at = None  # by a clock that was set back since: it is due
+    return InboxPage(tuple(items), more, next_due_at)
 
 
 def list_requests(connection: apsw.Connection, query: RequestQuery) -> list[RequestRecord]:

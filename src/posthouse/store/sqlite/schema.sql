@@ -350,6 +350,10 @@ CREATE TABLE arrivals (
     unchecked INTEGER NOT NULL CHECK (unchecked BETWEEN 0 AND 1)
 ) STRICT;
 
+-- The events of a source by their keys: a job for one source asks, also for one with few events among very many. It
+-- grows at the end of each source's part, so a page for each busy source is written to.
+CREATE INDEX arrivals_by_source ON arrivals (source_key);
+
 -- Events that came again. Append-only.
 CREATE TABLE repeats (
     event_key INTEGER NOT NULL,

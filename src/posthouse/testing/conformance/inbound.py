@@ -6,6 +6,7 @@ import pytest
 
 from posthouse.core.errors import PosthouseError
 from posthouse.core.inbound import WHOLE, Objection, Quarantined
+from posthouse.core.limits import INBOX_POSTPONED_MS_MAX
 from posthouse.core.model import Environment
 from posthouse.store.protocol import InboxItem
 from posthouse.testing.conformance.scene import Stores
@@ -100,6 +101,16 @@ class TestInbound:
         page = await scene.inbox(now=NOW + 50)
         assert page.items == (InboxItem(first, WHOLE, None, 2, NOW + 50), item(second))
         assert page.next_due_at is None
+
+    async def test_what_a_clock_wrote_that_was_set_back_since_is_due(self, stores: Stores) -> None:
+        """Nothing is postponed that far, so it would wait as long as the clock was wrong."""
+        scene = await stores.open()
+        ahead = await scene.take(received_at=NOW + INBOX_POSTPONED_MS_MAX + 1)
+        soon = await scene.take(received_at=NOW + INBOX_POSTPONED_MS_MAX)
+        page = await scene.inbox()
+        assert ([i.request for i in page.items], page.next_due_at) == ([ahead], soon.received_at)
+        assert await scene.store.inbound.pass_on([scene.reading(soon)], now=NOW)
+        assert (await scene.inbox()).next_due_at is None
 
     async def test_what_is_gone_cannot_be_postponed(self, stores: Stores) -> None:
         scene = await stores.open()

@@ -26,6 +26,14 @@ async def doubted(scene: Scene, position: int = WHOLE, **fields: Any) -> Inbound
 class TestInboundQuarantine:
     """``quarantine``, ``resolve``, ``expired`` and ``quarantined_bytes``."""
 
+    async def test_what_is_checked_again_is_as_if_nothing_had_been_said_against_it(self, stores: Stores) -> None:
+        """And nobody believes it before that."""
+        scene = await stores.open()
+        request = await scene.take(objection=Objection.BAD_SIGNATURE)
+        await scene.store.inbound.resolve([(request.key, WHOLE)], Resolution.RECHECKED, now=NOW)
+        (item,) = (await scene.inbox()).items
+        assert item.waived is None
+
     @pytest.mark.parametrize("resolution", [Resolution.RELEASED, Resolution.REVERIFIED])
     async def test_what_is_let_out_comes_back_to_the_inbox(self, stores: Stores, resolution: Resolution) -> None:
         """Due at once, with the objection set aside."""

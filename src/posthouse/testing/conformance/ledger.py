@@ -11,7 +11,7 @@ from posthouse.core.rules import Order
 from posthouse.store.protocol import DeliveryQuery, DeliveryRecord, EventRecord
 from posthouse.testing.conformance.reopening import settled_as
 from posthouse.testing.conformance.scene import Scene, Stores, columns
-from posthouse.testing.conformance.values import NOW
+from posthouse.testing.conformance.values import NOW, SOURCE
 
 MINUTE = 60_000
 
@@ -62,6 +62,30 @@ class TestLedger:
         assert await scene.events(until=NOW + MINUTE) == [first.event_key]
         assert await scene.events(since=NOW, until=NOW + 1, tenant="acme") == [first.event_key]
         assert await scene.events(since=NOW + 3 * MINUTE) == []
+
+    async def test_events_of_a_source(self, stores: Stores) -> None:
+        """Those that came in through it, newest first, page by page; one that came again stands there once."""
+        scene = await stores.open()
+        keys = []
+        for n in range(4):
+            fields: dict[str, Any] = {"type": f"t.{n % 2}", "tenant": "ab"[n // 2], "accepted_at": NOW + n * MINUTE}
+            mine = scene.values.read_event(f"m{n}", 7, **fields)
+            await scene.bring_in(mine)
+            keys.append(mine.new.event.key)
+            await scene.bring_in(scene.values.read_event(f"o{n}", 7, **fields), source_key=SOURCE + 1)
+            await scene.owe(7, **fields)
+        await scene.bring_in(scene.values.read_event("m0", 7))
+        test = scene.values.read_event("t", environment=Environment.TEST)
+        await scene.bring_in(test)
+        assert await scene.events(source_key=SOURCE) == keys[::-1]
+        assert await scene.events(Environment.TEST, source_key=SOURCE) == [test.new.event.key]
+        assert await scene.events(source_key=SOURCE, limit=3) == keys[:0:-1]
+        assert await scene.events(source_key=SOURCE, limit=3, after=keys[1]) == [keys[0]]
+        assert await scene.events(source_key=SOURCE, tenant="b") == [keys[3], keys[2]]
+        assert await scene.events(source_key=SOURCE, type="t.0") == [keys[2], keys[0]]
+        assert await scene.events(source_key=SOURCE, tenant="b", type="t.0") == [keys[2]]
+        assert await scene.events(source_key=SOURCE, since=NOW + MINUTE, until=NOW + 3 * MINUTE) == [keys[2], keys[1]]
+        assert await scene.events(source_key=SOURCE + 2) == []
 
     async def test_tenants_of_one_moment_are_apart(self, stores: Stores) -> None:
         """However close together their events lie in the store, and whatever became of them."""

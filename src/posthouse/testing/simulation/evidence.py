@@ -14,12 +14,14 @@ from posthouse.testing.simulation.records import (
     EndpointCall,
     EndpointRecord,
     JobRecord,
+    Letter,
     Life,
     Outcome,
     Publication,
     Received,
     Records,
     Reign,
+    SourceRecord,
 )
 from posthouse.testing.simulation.rows import AttemptRow, EventRow, Pair, Rows
 
@@ -47,6 +49,8 @@ class Evidence:
         requests: of each delivery, by their time. A request with several events is there once for each of
             them, with what its answer means for that one.
         attempts_of: of each endpoint, with the keys of their events.
+        letter_of: what was posted, by its body.
+        source_of: by its key.
     """
 
     def __init__(
@@ -81,6 +85,8 @@ class Evidence:
                 pair = self.pair_of(request, event_id)
                 if pair is not None:
                     self.requests[pair].append(_of_one(request, event_id))
+        self.letter_of: dict[bytes, Letter] = {x.body: x for source in records.sources for x in source.letters}
+        self.source_of: dict[int, SourceRecord] = {s.key: s for s in records.sources if s.key is not None}
         self._called = {call.delivery for call in records.delivery_calls}
         self.attempts_of: dict[int, list[tuple[int, AttemptRow]]] = defaultdict(list)
         for pair, attempts in rows.attempts.items():

@@ -16,6 +16,7 @@ from posthouse.testing.simulation.plan import (
     API_ADDRESS,
     API_PORT,
     HOOK_PORT,
+    DedupeLoss,
     DiskFault,
     FreezePlan,
     Plan,
@@ -99,6 +100,7 @@ class Faults:
             self._crash(),
             self._freeze_all(),
             *(self._stop(stop.at, stop.pause) for stop in plan.stops),
+            *(self._lose_dedupe(loss) for loss in plan.dedupe_losses),
         ]
 
     def heal(self) -> None:
@@ -178,6 +180,17 @@ class Faults:
             faults.bytes_max = None
         else:
             self._offload.pace = _USUAL_PACE
+
+    async def _lose_dedupe(self, loss: DedupeLoss) -> None:
+        await self._until(loss.at)
+        for _ in range(_RIVAL_TRIES):
+            if self._healed:
+                return
+            if self._is_open(self._supervisor.number) and self._rival.forget_repetitions(drops=loss.drops):
+                self._records.note(self._loop.now, "what recognises repetitions is lost")
+                self._records.counts["dedupe lost"] += 1
+                return
+            await asyncio.sleep(_RIVAL_PAUSE)
 
     def note_disk(self, *values: object) -> None:
         """The disk tells of a call; the last value is how it failed, or None."""

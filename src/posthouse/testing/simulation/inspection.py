@@ -4,6 +4,8 @@ from pathlib import Path
 
 from posthouse.testing.disk import Disk
 from posthouse.testing.simulation.checkers.conservation import recount
+from posthouse.testing.simulation.checkers.received import find_lost
+from posthouse.testing.simulation.checkers.source_books import recount_sources
 from posthouse.testing.simulation.loop import SimLoop
 from posthouse.testing.simulation.records import Records
 from posthouse.testing.simulation.rows import Rows
@@ -31,6 +33,8 @@ class Inspector:
         rows = Rows(self._disk.directory, self._place)
         records.counts["inspections"] += 1
         recount(rows, records, now)
+        recount_sources(rows.inbound, set(rows.events), records, now)
+        find_lost(rows.inbound, records, now)
         there = {(row.tenant, row.id): row.data for row in rows.events.values()}
         for publication in records.publications:
             for _, answer in publication.answers():

@@ -13,6 +13,7 @@ from posthouse.testing.simulation.machine import SimClock
 from posthouse.testing.simulation.operators import Operators
 from posthouse.testing.simulation.plan import Plan, generator
 from posthouse.testing.simulation.records import Change, DeliveryCall, EndpointRecord, Outcome, Records
+from posthouse.testing.simulation.stewards import Stewards
 
 PEOPLE_SECONDS_MAX: Final = 90.0  #: until every publisher and operator has an answer
 DELIVERIES_SECONDS_MAX: Final = 150.0  #: from then on until everything is delivered, and no rate makes it wait
@@ -25,11 +26,21 @@ _SPARE: Final = 1.25  # times what rules demand
 class Liveness:
     """Waits until nothing is owed any more that could be delivered."""
 
-    def __init__(self, plan: Plan, records: Records, *, api: ApiClient, operators: Operators, clock: SimClock) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        records: Records,
+        *,
+        api: ApiClient,
+        operators: Operators,
+        stewards: Stewards,
+        clock: SimClock,
+    ) -> None:
         self._plan = plan
         self._records = records
         self._api = api
         self._operators = operators
+        self._stewards = stewards
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._chance = generator(plan.seed, "liveness")
@@ -56,6 +67,7 @@ class Liveness:
             for record in self._records.endpoints:
                 if record.id is not None and record.id not in held:
                     await self._operators.resume_if_held(record)
+            await self._stewards.finish()
             finished = await self._operators.finish_jobs()
             await self._hasten(held)
             await asyncio.sleep(_LOOK_SECONDS)
@@ -76,14 +88,15 @@ class Liveness:
         yield from (1 / parse_rate(rate).per_second for rate in rates if rate is not None)
 
     async def _open(self, held: dict[str, EndpointRecord]) -> int | None:
-        """How many deliveries are open that ought not to be; None if nobody answers."""
+        """How many deliveries are open, and requests unread, that ought not to be; None if nobody answers."""
         call = await self._api.ask("GET", "/v1/audit", patience=10.0)
         if call.outcome is not Outcome.DONE:
             return None
         if call.answer["imbalance"]:
             self._records.find("I1 conservation", f"the audit shows {call.answer}", call.ended_at)
         books = [shown for shown in call.answer["endpoints"] if shown["endpoint"] not in held]
-        return sum(int(shown["waiting"]) + int(shown["retrying"]) for shown in books)
+        unread = sum(int(shown["waiting"]) for shown in call.answer["sources"])
+        return unread + sum(int(shown["waiting"]) + int(shown["retrying"]) for shown in books)
 
     async def _hasten(self, held: dict[str, EndpointRecord]) -> None:
         """Retry what waits for a time far ahead: the schedule says so, or the clock was wrong when it was set."""

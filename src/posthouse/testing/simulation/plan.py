@@ -17,12 +17,17 @@ from posthouse.testing.disk import Call, DiskError, FileKind
 API_ADDRESS: Final = "203.0.115.1"
 API_PORT: Final = 8400
 HOOK_PORT: Final = 8080
+KEY_HOST: Final = "na.myconnectwise.net"  #: where the keys of one sender stand
+KEY_ADDRESS: Final = "203.0.116.1"
+KEY_PORT: Final = 80
 
-#: Failpoints of a first start, of a stop, of a long log; and those that a history comes to all the time.
+#: Failpoints of histories with sources, of a first start, of a stop, of a long log; and those that a history comes to
+#: all the time.
+RECEIVING: Final = tuple(point for point in Failpoint if point.startswith(("receive.", "inbox.")))
 MIGRATING: Final = tuple(point for point in Failpoint if point.startswith("migrate."))
 STOPPING: Final = (Failpoint.LEASE_RELEASING, Failpoint.LEASE_RELEASED)
 CHECKPOINTING: Final = tuple(point for point in Failpoint if point.startswith("checkpoint."))
-RUNNING: Final = tuple(point for point in Failpoint if point not in {*MIGRATING, *STOPPING, *CHECKPOINTING})
+RUNNING: Final = tuple(point for point in Failpoint if point not in {*RECEIVING, *MIGRATING, *STOPPING, *CHECKPOINTING})
 
 
 class Mood(StrEnum):
@@ -175,6 +180,59 @@ class JobPlan:
     cancelled_after: float | None  #: seconds after its start
 
 
+@dataclass(frozen=True, slots=True)
+class SourcePlan:
+    """A source that an operator creates, and the sender that posts to it."""
+
+    number: int
+    provider: str
+    tenant: str
+    pause: float  #: seconds between two requests, on average
+    batch_max: int  #: events of one request, where its sender puts several into one
+    repeat_share: float  #: requests or events that come once more, although they were taken
+    forged_share: float  #: requests of somebody else
+    odd_share: float  #: requests that cannot be read, or with an event whose type cannot be right
+    refuses: bool  #: while it is paused, what comes is refused; else it is held
+    burst: int = 0  #: requests that come at once in the middle, more than a node holds in memory
+
+
+class SourceVerb(StrEnum):
+    """What an operator does about a source."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    ROTATE = "rotate"
+    RELEASE = "release"
+    DISCARD = "discard"
+    REVERIFY = "reverify"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAct:
+    """Something that an operator does about a source."""
+
+    at: float
+    verb: SourceVerb
+    source: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFault:
+    """The host with the keys gives none for a while."""
+
+    at: float
+    seconds: float
+    hangs: bool  #: it says nothing; else it answers with an error
+
+
+@dataclass(frozen=True, slots=True)
+class DedupeLoss:
+    """What recognises repetitions of what came in is lost, which the store survives: it is only a copy."""
+
+    at: float
+    drops: bool  #: the table itself is gone; else what is in it
+
+
 class Wire(StrEnum):
     """What is wrong with the network."""
 
@@ -295,6 +353,10 @@ class Plan:
     stops: tuple[StopPlan, ...] = ()
     tenants: tuple[TenantPlan, ...] = ()
     jobs: tuple[JobPlan, ...] = ()
+    sources: tuple[SourcePlan, ...] = ()
+    source_acts: tuple[SourceAct, ...] = ()
+    key_faults: tuple[KeyFault, ...] = ()
+    dedupe_losses: tuple[DedupeLoss, ...] = ()
     outage: float = 0.0  #: seconds between the end of what is published and the healing, in which nothing else happens
 
     def describe(self) -> str:

@@ -31,6 +31,7 @@ from posthouse.testing.simulation.plan import (
     generator,
 )
 from posthouse.testing.simulation.pressure import pressed
+from posthouse.testing.simulation.receiving import with_sources
 
 Range = tuple[int, int]
 
@@ -134,7 +135,7 @@ def draw(seed: int) -> Plan:
         steps=_steps(chance, profile, seconds),
         stops=stops,
     )
-    return pressed(plan)
+    return with_sources(pressed(plan))
 
 
 def _hosts(chance: Random, profile: Profile, seconds: float) -> tuple[HostPlan, ...]:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from posthouse.core.rules import DEFAULT_RULES, Rules
-from posthouse.testing.simulation.plan import JobPlan, Mood
+from posthouse.testing.simulation.plan import JobPlan, Mood, SourcePlan, SourceVerb
 
 
 class Outcome(StrEnum):
@@ -152,6 +152,63 @@ class JobRecord:
         return not self.plan.dry_run and any(call.may_have_worked for call in self.calls)
 
 
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """One event of a request as its sender means it, worked out by another hand than the presets'."""
+
+    type: str
+    data: bytes
+    identity: str  #: two events of a source are the same if theirs are
+    window_ms: int  #: for so long
+    occurred_ms: int | None = None
+    ordering_key: str | None = None
+    contradicts: bool = False  #: its type cannot be right
+
+
+@dataclass(slots=True, eq=False)
+class Letter:
+    """A request as its sender means it, however often it was posted: each time with the same bytes."""
+
+    source: int
+    query: str  #: behind the URL of the source, with the question mark
+    headers: tuple[tuple[str, str], ...]
+    body: bytes  #: no two letters have the same
+    items: tuple[Meant, ...] = ()
+    secret: str = ""  #: by which it is signed
+    forged: bool = False  #: by somebody who knows no secret of the source
+    readable: bool = True
+    beat: bool = False  #: it says only that its sender is alive
+    posts: list[Call] = field(default_factory=list)  #: DONE: acknowledged, in the code of its sender
+
+
+@dataclass(slots=True, eq=False)
+class SourceCall:
+    """A request that changes a source, or what of it is in quarantine."""
+
+    verb: SourceVerb
+    call: Call
+    entries: frozenset[tuple[int, int]] = frozenset()  #: request key and position of what it names
+
+
+@dataclass(slots=True, eq=False)
+class SourceRecord:
+    """A source as its operators and its sender know it."""
+
+    plan: SourcePlan
+    accepted: int  #: the code by which its sender is told that a request is taken
+    id: str | None = None
+    key: int | None = None
+    path: str = ""  #: of its URL
+    secrets: list[SecretRecord] = field(default_factory=list)
+    calls: list[SourceCall] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+
+    @property
+    def secret(self) -> str:
+        """By which the sender signs now."""
+        return max(self.secrets, key=lambda known: known.since).value
+
+
 @dataclass(slots=True, eq=False)
 class Received:
     """One request as a receiver got it, whole."""
@@ -250,6 +307,7 @@ class Records:
         self.delivery_calls: list[DeliveryCall] = []
         self.tenant_calls: list[TenantCall] = []
         self.jobs: list[JobRecord] = []
+        self.sources: list[SourceRecord] = []
         self.received: list[Received] = []
         self.lives: list[Life] = []
         self.troubles: list[Trouble] = []

@@ -21,6 +21,8 @@ _TAKE = (
 )
 _HELD = "SELECT slot FROM slots WHERE owner = ?1"
 _RELEASE = "UPDATE slots SET owner = NULL, lease_until = 0 WHERE owner = ?1"
+_EMPTY_SEEN = "DELETE FROM seen"
+_DROP_SEEN = "DROP TABLE IF EXISTS seen"
 
 
 class Rival:
@@ -80,6 +82,20 @@ class Rival:
         try:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(_RELEASE, (NAME,))
+            connection.execute("COMMIT")
+        except apsw.BusyError:
+            return False
+        else:
+            return True
+        finally:
+            connection.close()
+
+    def forget_repetitions(self, *, drops: bool) -> bool:
+        """Lose what recognises repetitions of what came in, or the table that it is in. False if busy."""
+        connection = self._connect()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(_DROP_SEEN if drops else _EMPTY_SEEN)
             connection.execute("COMMIT")
         except apsw.BusyError:
             return False

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from posthouse.store.sqlite.store import DATABASE
+from posthouse.testing.simulation.inbound_rows import InboundRows
 
 Pair = tuple[int, int]  # event key, endpoint key
 
 _MIGRATED: Final = "SELECT count(*) FROM sqlite_schema WHERE name = 'jobs'"
+_RECEIVES: Final = "SELECT count(*) FROM sqlite_schema WHERE name = 'rhythms'"
 _QUERIES: Final = {
     "events": "SELECT key, id, environment, tenant, type, accepted_at, occurred_at, ordering_key, owed, data"
     " FROM events",
@@ -121,6 +123,7 @@ class Rows:
 
     Attributes:
         integrity: ``ok``, or why the file is not sound.
+        inbound: what came in.
 
     Args:
         directory: where its files are; nothing may write to them meanwhile. They are copied, so that the
@@ -135,10 +138,13 @@ class Rows:
                 shutil.copyfile(path, place / path.name)
         connection = sqlite3.connect(place / DATABASE, isolation_level=None)
         found: dict[str, list[Any]] = {name: [] for name in _QUERIES}
+        self.inbound = InboundRows(None)
         try:
             self.integrity: str = connection.execute("PRAGMA integrity_check").fetchone()[0]
             if connection.execute(_MIGRATED).fetchone()[0]:
                 found = {name: connection.execute(sql).fetchall() for name, sql in _QUERIES.items()}
+            if connection.execute(_RECEIVES).fetchone()[0]:
+                self.inbound = InboundRows(connection)
         except sqlite3.DatabaseError as error:
             self.integrity = str(error)
         finally:

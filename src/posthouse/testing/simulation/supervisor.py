@@ -12,6 +12,7 @@ from posthouse.config import Config
 from posthouse.core.errors import PosthouseError
 from posthouse.core.failpoints import Failpoint
 from posthouse.testing.disk import Call, Disk, FileKind
+from posthouse.testing.simulation.key_host import WithoutTls
 from posthouse.testing.simulation.lives import Crash
 from posthouse.testing.simulation.loop import SimLoop
 from posthouse.testing.simulation.machine import SimClock, SimEntropy
@@ -179,6 +180,7 @@ class Supervisor:
             vfs=self._disk.vfs,
             offload=self._offload,
             reach=self._reach,
+            around_transport=WithoutTls,
         )
         try:
             assembled = await assemble(Config(data=self._disk.directory, **self._config), machine)

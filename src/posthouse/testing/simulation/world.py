@@ -12,16 +12,28 @@ from posthouse.testing.simulation.api_client import ApiClient
 from posthouse.testing.simulation.faults import SLOW_SECONDS, SLOW_SYNC, Faults
 from posthouse.testing.simulation.http_client import HttpClient
 from posthouse.testing.simulation.inspection import Inspector
+from posthouse.testing.simulation.key_host import KeyHost
 from posthouse.testing.simulation.liveness import Liveness
 from posthouse.testing.simulation.loop import SimLoop
 from posthouse.testing.simulation.machine import SimClock
 from posthouse.testing.simulation.network import SimNetwork
 from posthouse.testing.simulation.offload import SimOffload
 from posthouse.testing.simulation.operators import Operators
-from posthouse.testing.simulation.plan import API_ADDRESS, API_PORT, Plan, PublisherPlan, generator
+from posthouse.testing.simulation.plan import (
+    API_ADDRESS,
+    API_PORT,
+    KEY_ADDRESS,
+    KEY_HOST,
+    Plan,
+    PublisherPlan,
+    SourcePlan,
+    generator,
+)
 from posthouse.testing.simulation.publishers import NOBODY, Publisher, type_for
 from posthouse.testing.simulation.receivers import Receiver
 from posthouse.testing.simulation.records import Records, Sample, Trouble
+from posthouse.testing.simulation.senders import Sender
+from posthouse.testing.simulation.stewards import Stewards
 from posthouse.testing.simulation.supervisor import Supervisor
 from posthouse.testing.simulation.trace import Trace
 
@@ -93,16 +105,21 @@ class World:
             for host in plan.hosts
         ]
         self.network.names.update({host.name: (host.address,) for host in plan.hosts})
+        self.key_host = KeyHost(plan.key_faults, loop.now, self.records.counts)
+        self.network.names[KEY_HOST] = (KEY_ADDRESS,)
         self._nonces = count(1)
         self._clients: list[HttpClient] = []
         self._tasks: list[asyncio.Task[None]] = []
         self.operators: Operators
+        self.stewards: Stewards
 
     async def live(self) -> None:
         """Live the history to its end, the stop of the node included."""
         for receiver in self.receivers:
             await receiver.start()
+        await self.key_host.start()
         self.operators = Operators(self.plan, self._api, self.records, self.clock, self._is_over)
+        self.stewards = Stewards(self.plan, self._api, self.records, self.clock, self._is_over)
         faults = self.faults.coroutines()
         node = asyncio.create_task(self.supervisor.run())
         self._start([*faults, *self._population()])
@@ -110,9 +127,17 @@ class World:
         await asyncio.sleep(self.plan.seconds + self.plan.outage)
         for receiver in self.receivers:
             receiver.healed = True
+        self.key_host.healed = True
         self.faults.heal()
         self.healed_at = self._loop.now
-        liveness = Liveness(self.plan, self.records, api=self._api(), operators=self.operators, clock=self.clock)
+        liveness = Liveness(
+            self.plan,
+            self.records,
+            api=self._api(),
+            operators=self.operators,
+            stewards=self.stewards,
+            clock=self.clock,
+        )
         await liveness.wait_for_people(self._tasks)
         await self.faults.evict()
         await liveness.wait_for_deliveries()
@@ -142,6 +167,11 @@ class World:
             yield self._at(job.at, self.operators.run_job(job))
         for publisher in plan.publishers:
             yield self._publisher(publisher).run()
+        for source in plan.sources:
+            yield self.stewards.create(source)
+            yield self._sender(source).run()
+        for source_act in plan.source_acts:
+            yield self._at(source_act.at, self.stewards.act(source_act))
         if plan.flood:
             yield self._flood()
 
@@ -187,10 +217,13 @@ class World:
 
     # -- helpers --------------------------------------------------------------------------------
 
-    def _api(self) -> ApiClient:
+    def _http(self) -> HttpClient:
         http = HttpClient(API_ADDRESS, API_PORT)
         self._clients.append(http)
-        return ApiClient(http, self.records, lambda: self.supervisor.key)
+        return http
+
+    def _api(self) -> ApiClient:
+        return ApiClient(self._http(), self.records, lambda: self.supervisor.key)
 
     def _publisher(self, plan: PublisherPlan) -> Publisher:
         return Publisher(
@@ -200,6 +233,16 @@ class World:
             records=self.records,
             nonces=self._nonces,
             ends_at=self.began + self.plan.seconds,
+        )
+
+    def _sender(self, planned: SourcePlan) -> Sender:
+        return Sender(
+            self.records.sources[planned.number],
+            self.plan,
+            http=self._http(),
+            records=self.records,
+            nonces=self._nonces,
+            began=self.began,
         )
 
     def _start(self, coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -33,13 +33,14 @@ SELECT json_group_array(
 FROM heads WHERE source_key IS NOT NULL;
 
 -- name: fetch_inbox
--- The due items of a source behind a given place, with their requests.
+-- The due items of a source behind a given place, with their requests. Due is also what is due later than anything is
+-- postponed.
 SELECT
     i.position, i.waived, i.attempts, i.due_at,
     r.key, r.source_key, r.received_at, r.method, r.url, r.headers, r.body, r.verdict, r.status
 FROM inbox AS i CROSS JOIN requests AS r ON r.key = i.request_key
-WHERE i.source_key = ?1 AND (i.request_key, i.position) > (?2, ?3) AND i.due_at <= ?4
-ORDER BY i.request_key, i.position LIMIT ?5;
+WHERE i.source_key = ?1 AND (i.request_key, i.position) > (?2, ?3) AND (i.due_at <= ?4 OR i.due_at > ?5)
+ORDER BY i.request_key, i.position LIMIT ?6;
 
 -- name: next_inbox_due_at
 -- When the first item of a source that is not due at a given time becomes due.

@@ -225,6 +225,166 @@ SELECT json_array(
     ))
 );
 
+-- name: source_candidates_open
+-- Open deliveries of events that came in through a source, as candidates_open. It leaps from a place to the next
+-- delivery of the same event or, if there is none, before the source's first event that is not older than the next open
+-- one (endpoint 0). So it costs by the smaller of the two: by the source's events, or by what is open.
+WITH RECURSIVE leaps (event_key, endpoint_key) AS (
+    SELECT start.event_key, iif(start.event_key = :event, :endpoint, 0)
+    FROM (
+        SELECT event_key FROM arrivals
+        WHERE source_key = :of_source AND event_key BETWEEN :event AND :newest
+        ORDER BY event_key LIMIT 1
+    ) AS start
+    UNION ALL
+    SELECT
+        iif(
+            EXISTS (
+                SELECT 1 FROM obligations AS n
+                WHERE n.event_key = l.event_key AND n.endpoint_key > l.endpoint_key
+            ),
+            l.event_key,
+            (
+                SELECT min(a.event_key) FROM arrivals AS a
+                WHERE a.source_key = :of_source AND a.event_key <= :newest
+                    AND a.event_key >= (SELECT min(n.event_key) FROM obligations AS n WHERE n.event_key > l.event_key)
+            )
+        ),
+        coalesce((
+            SELECT min(n.endpoint_key) FROM obligations AS n
+            WHERE n.event_key = l.event_key AND n.endpoint_key > l.endpoint_key
+        ), 0)
+    FROM leaps AS l WHERE l.event_key IS NOT NULL LIMIT :look
+),
+looked AS MATERIALIZED (SELECT event_key, endpoint_key FROM leaps WHERE event_key IS NOT NULL)
+SELECT json_array(
+    (SELECT count(*) FROM looked),
+    (SELECT max(event_key) FROM looked),
+    (SELECT max(endpoint_key) FROM looked WHERE event_key = (SELECT max(event_key) FROM looked)),
+    json((
+        SELECT json_group_array(json_array(o.event_key, o.endpoint_key, 0, e.type, e.tenant, e.ordering_key))
+        FROM looked AS l
+        CROSS JOIN obligations AS o ON o.event_key = l.event_key AND o.endpoint_key = l.endpoint_key
+        CROSS JOIN events AS e ON e.key = o.event_key
+        WHERE (l.event_key, l.endpoint_key) > (:event, :endpoint)
+            AND (:of_endpoint IS NULL OR o.endpoint_key = :of_endpoint)
+            AND o.lane BETWEEN :lane_min AND :lane_max AND o.attempts BETWEEN :attempts_min AND :attempts_max
+            AND e.environment = :environment AND (:tenant IS NULL OR e.tenant = :tenant)
+            AND (:ordering_key IS NULL OR e.ordering_key = :ordering_key)
+            AND e.accepted_at >= :since AND e.accepted_at < :until
+            AND coalesce(e.occurred_at, e.accepted_at) < :older_than
+    ))
+);
+
+-- name: source_candidates_settled
+-- Settled deliveries of events that came in through a source, as source_candidates_open; the third of each is its round.
+-- Nearly all of its events have some, so it goes through all of them.
+WITH RECURSIVE leaps (event_key, endpoint_key) AS (
+    SELECT start.event_key, iif(start.event_key = :event, :endpoint, 0)
+    FROM (
+        SELECT event_key FROM arrivals
+        WHERE source_key = :of_source AND event_key BETWEEN :event AND :newest
+        ORDER BY event_key LIMIT 1
+    ) AS start
+    UNION ALL
+    SELECT
+        iif(
+            EXISTS (
+                SELECT 1 FROM history AS n
+                WHERE n.event_key = l.event_key AND n.endpoint_key > l.endpoint_key
+            ),
+            l.event_key,
+            (
+                SELECT min(a.event_key) FROM arrivals AS a
+                WHERE a.source_key = :of_source AND a.event_key > l.event_key AND a.event_key <= :newest
+            )
+        ),
+        coalesce((
+            SELECT min(n.endpoint_key) FROM history AS n
+            WHERE n.event_key = l.event_key AND n.endpoint_key > l.endpoint_key
+        ), 0)
+    FROM leaps AS l WHERE l.event_key IS NOT NULL LIMIT :look
+),
+looked AS MATERIALIZED (SELECT event_key, endpoint_key FROM leaps WHERE event_key IS NOT NULL)
+SELECT json_array(
+    (SELECT count(*) FROM looked),
+    (SELECT max(event_key) FROM looked),
+    (SELECT max(endpoint_key) FROM looked WHERE event_key = (SELECT max(event_key) FROM looked)),
+    json((
+        SELECT json_group_array(json_array(h.event_key, h.endpoint_key, h.round, e.type, e.tenant, e.ordering_key))
+        FROM looked AS l
+        CROSS JOIN history AS h ON h.event_key = l.event_key AND h.endpoint_key = l.endpoint_key
+        CROSS JOIN events AS e ON e.key = h.event_key
+        WHERE (l.event_key, l.endpoint_key) > (:event, :endpoint)
+            AND (:of_endpoint IS NULL OR h.endpoint_key = :of_endpoint)
+            AND h.state IN (SELECT value FROM json_each(:states))
+            AND (:reasons IS NULL OR h.reason IN (SELECT value FROM json_each(:reasons)))
+            AND e.environment = :environment AND (:tenant IS NULL OR e.tenant = :tenant)
+            AND (:ordering_key IS NULL OR e.ordering_key = :ordering_key)
+            AND e.accepted_at >= :since AND e.accepted_at < :until
+            AND coalesce(e.occurred_at, e.accepted_at) < :older_than
+            AND NOT EXISTS (
+                SELECT 1 FROM reopened AS r
+                WHERE r.event_key = h.event_key AND r.endpoint_key = h.endpoint_key AND r.round = h.round
+            )
+    ))
+);
+
+-- name: source_candidates_undelivered
+-- Exhausted or discarded deliveries of events that came in through a source, as source_candidates_open; the third of
+-- each is its round.
+WITH RECURSIVE leaps (event_key, endpoint_key) AS (
+    SELECT start.event_key, iif(start.event_key = :event, :endpoint, 0)
+    FROM (
+        SELECT event_key FROM arrivals
+        WHERE source_key = :of_source AND event_key BETWEEN :event AND :newest
+        ORDER BY event_key LIMIT 1
+    ) AS start
+    UNION ALL
+    SELECT
+        iif(
+            EXISTS (
+                SELECT 1 FROM history AS n INDEXED BY history_undelivered
+                WHERE n.state = :state AND n.state <> 'delivered' AND n.event_key = l.event_key AND n.endpoint_key > l.endpoint_key
+            ),
+            l.event_key,
+            (
+                SELECT min(a.event_key) FROM arrivals AS a
+                WHERE a.source_key = :of_source AND a.event_key <= :newest
+                    AND a.event_key >= (SELECT min(n.event_key) FROM history AS n INDEXED BY history_undelivered WHERE n.state = :state AND n.state <> 'delivered' AND n.event_key > l.event_key)
+            )
+        ),
+        coalesce((
+            SELECT min(n.endpoint_key) FROM history AS n INDEXED BY history_undelivered
+            WHERE n.state = :state AND n.state <> 'delivered' AND n.event_key = l.event_key AND n.endpoint_key > l.endpoint_key
+        ), 0)
+    FROM leaps AS l WHERE l.event_key IS NOT NULL LIMIT :look
+),
+looked AS MATERIALIZED (SELECT event_key, endpoint_key FROM leaps WHERE event_key IS NOT NULL)
+SELECT json_array(
+    (SELECT count(*) FROM looked),
+    (SELECT max(event_key) FROM looked),
+    (SELECT max(endpoint_key) FROM looked WHERE event_key = (SELECT max(event_key) FROM looked)),
+    json((
+        SELECT json_group_array(json_array(h.event_key, h.endpoint_key, h.round, e.type, e.tenant, e.ordering_key))
+        FROM looked AS l
+        CROSS JOIN history AS h ON h.event_key = l.event_key AND h.endpoint_key = l.endpoint_key
+        CROSS JOIN events AS e ON e.key = h.event_key
+        WHERE (l.event_key, l.endpoint_key) > (:event, :endpoint)
+            AND (:of_endpoint IS NULL OR h.endpoint_key = :of_endpoint)
+            AND h.state = :state
+            AND (:reasons IS NULL OR h.reason IN (SELECT value FROM json_each(:reasons)))
+            AND e.environment = :environment AND (:tenant IS NULL OR e.tenant = :tenant)
+            AND (:ordering_key IS NULL OR e.ordering_key = :ordering_key)
+            AND e.accepted_at >= :since AND e.accepted_at < :until
+            AND coalesce(e.occurred_at, e.accepted_at) < :older_than
+            AND NOT EXISTS (
+                SELECT 1 FROM reopened AS r
+                WHERE r.event_key = h.event_key AND r.endpoint_key = h.endpoint_key AND r.round = h.round
+            )
+    ))
+);
+
 -- name: newest_owed
 -- Of ordering keys, as a JSON array of [tenant, ordering key, endpoint key]: the newest event that the endpoint is owed.
 SELECT json_group_array(json_array(j.key, (

@@ -22,6 +22,17 @@ WHERE p.environment = :environment AND p.tenant = :tenant AND p.period BETWEEN :
     AND e.accepted_at >= :since AND e.accepted_at < :until
 ORDER BY p.period DESC, e.key DESC LIMIT :limit;
 
+-- name: events_of_source
+-- Events that came in through a source, newest first.
+SELECT
+    e.key, e.id, e.environment, e.tenant, e.type, e.accepted_at, e.data, e.occurred_at, e.ordering_key,
+    json_array_length(e.owed)
+FROM arrivals AS a CROSS JOIN events AS e ON e.key = a.event_key
+WHERE a.source_key = :source AND a.event_key BETWEEN :oldest AND :newest
+    AND e.environment = :environment AND (:tenant IS NULL OR e.tenant = :tenant) AND (:type IS NULL OR e.type = :type)
+    AND e.accepted_at >= :since AND e.accepted_at < :until
+ORDER BY a.event_key DESC LIMIT :limit;
+
 -- name: event_by_key
 -- The event with this key and this public id.
 SELECT key, id, environment, tenant, type, accepted_at, data, occurred_at, ordering_key, json_array_length(owed)

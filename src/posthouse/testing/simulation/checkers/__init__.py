@@ -14,8 +14,11 @@ from posthouse.testing.simulation.checkers import (
     lasting,
     loss,
     order,
+    origins,
     ownership,
     rates,
+    received,
+    source_books,
     stopping,
     unrecorded,
 )
@@ -26,7 +29,10 @@ def check(evidence: Evidence) -> None:
     """Hold every law against the evidence; what is broken is in its records."""
     for law in (
         conservation,
+        source_books,
         loss,
+        received,
+        origins,
         endings,
         invention,
         order,

@@ -5,6 +5,9 @@ from collections import defaultdict
 from typing import Final
 
 from posthouse.core.limits import (
+    INBOX_WAITING_MAX,
+    INBOX_WINDOW_BYTES_MAX,
+    INBOX_WINDOW_ITEMS_MAX,
     INTAKE_WAITING_MAX,
     UNSETTLED_MAX,
     WINDOW_BYTES_MAX,
@@ -80,6 +83,9 @@ def _check_samples(evidence: Evidence) -> None:
             "intake_waiting": INTAKE_WAITING_MAX + _BATCH_MAX,
             "window_items": WINDOW_ITEMS_MAX * max(1.0, values.get("windows", 1)),
             "window_bytes": WINDOWS_BYTES_MAX + WINDOW_BYTES_MAX,
+            "inbox_arriving": INBOX_WAITING_MAX,
+            "inbox_items": INBOX_WINDOW_ITEMS_MAX * len(plan.sources),
+            "inbox_bytes": WINDOWS_BYTES_MAX + INBOX_WINDOW_BYTES_MAX,
             "windows": _LANES * len(evidence.rows.endpoints),
         }
         for name, most in bounds.items():

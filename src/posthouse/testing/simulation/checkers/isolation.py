@@ -7,7 +7,7 @@ from posthouse.core.rules import Order
 from posthouse.engine.turns import SLOW_PART
 from posthouse.engine.windows import UNPROVEN_MAX
 from posthouse.testing.simulation.checkers import shapes
-from posthouse.testing.simulation.checkers.loss import accepted_span
+from posthouse.testing.simulation.checkers.loss import accepted_span, routed_span
 from posthouse.testing.simulation.evidence import FOREVER, Evidence
 from posthouse.testing.simulation.records import Change, EndpointRecord
 
@@ -47,7 +47,11 @@ def _is_free(evidence: Evidence, record: EndpointRecord) -> bool:
 
 def _check_endpoint(evidence: Evidence, host: int, key: int) -> None:
     accepted: list[tuple[float, float, int]] = []
+    came_in: list[float] = []  # for the node they are as much work
     for row in evidence.rows.events.values():
+        if row.key in evidence.rows.inbound.arrivals and key in row.owed:
+            span = routed_span(evidence, row)
+            came_in += [] if span is None else [span.low]
         publication = evidence.publication_of.get(row.data)
         if publication is None or key not in row.owed:
             continue
@@ -60,7 +64,7 @@ def _check_endpoint(evidence: Evidence, host: int, key: int) -> None:
         if span is not None:
             accepted.append((span.low, span.high, row.key))
     accepted.sort()
-    times = [low for low, _, _ in accepted]
+    times = sorted([*came_in, *(low for low, _, _ in accepted)])
     cap = evidence.plan.in_flight_per_endpoint
     for low, high, event_key in accepted:
         waiting = bisect_right(times, low + BOUND_SECONDS) - bisect_left(times, low - _BEFORE_SECONDS)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from posthouse.core.rules import Order
 from posthouse.testing.simulation.checkers import order
-from posthouse.testing.simulation.checkers.loss import accepted_span
+from posthouse.testing.simulation.checkers.loss import routed_span
 from posthouse.testing.simulation.evidence import FOREVER, Evidence, Span
 from posthouse.testing.simulation.records import EndpointRecord, Received
 from posthouse.testing.simulation.rows import Pair
@@ -34,8 +34,7 @@ def check(evidence: Evidence) -> None:
     accepted: dict[int, Span] = {}
     keyed: dict[tuple[str, str], list[int]] = defaultdict(list)
     for row in evidence.rows.events.values():
-        publication = evidence.publication_of.get(row.data)
-        span = None if publication is None else accepted_span(evidence, row, publication)
+        span = None if row.ordering_key is None else routed_span(evidence, row)
         if span is not None and row.ordering_key is not None:
             accepted[row.key] = span
             keyed[row.tenant, row.ordering_key].append(row.key)

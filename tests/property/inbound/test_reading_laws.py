@@ -1,0 +1,81 @@
+"""Whatever is in a request: it is read or doubted, the same way each time, whatever is read before and after it."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.property.inbound.laws import check, make_reader
+from tests.property.inbound.requests import posts
+
+from posthouse.core.inbound import WHOLE, Objection, Source, SourceRules, Verdict
+from posthouse.gateway.presets import CUSTOM, preset_of
+from posthouse.inbox.reader import RequestReader
+from posthouse.providers.index import PRESETS
+from posthouse.store.protocol import InboxItem, ReadRequest
+from posthouse.testing.conformance.values import Values
+
+VALUES = Values()
+DECLARATION = json.dumps({"scheme": {"kind": "hmac", "header": "X-Signature"}, "type": "field:type"})
+SOURCES = {
+    name: VALUES.source(provider=name, rules=SourceRules(declaration=DECLARATION if name == CUSTOM else None))
+    for name in (*sorted(PRESETS), CUSTOM)
+}
+
+contents = posts()
+waivers = st.none() | st.sampled_from(list(Objection))
+positions = st.sampled_from([WHOLE, WHOLE, 0, 1])
+
+
+def read(reader: RequestReader, source: Source, item: InboxItem) -> ReadRequest:
+    return reader.read(item, source, preset_of(source))
+
+
+@st.composite
+def items(draw: st.DrawFn, source: Source) -> InboxItem:
+    """Something of the inbox of ``source``."""
+    post = draw(contents)
+    request = VALUES.request(
+        source.key, method=post.method, url=post.url, headers=post.headers, body=post.body, verdict=Verdict.GENUINE
+    )
+    return InboxItem(request, draw(positions), draw(waivers), 0, 0)
+
+
+def said(reading: ReadRequest) -> object:
+    """All that a reading says, but for the identities that it gives."""
+    events = [
+        (
+            (
+                found.position,
+                found.digest,
+                found.window_ms,
+                found.stream,
+                found.sequence,
+                found.new.lane,
+                found.new.owed,
+            ),
+            msgspec.structs.replace(found.new.event, key=0, id=""),
+        )
+        for found in reading.events
+    ]
+    return events, reading.doubts, reading.is_heartbeat, reading.delivery
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+@given(data=st.data())
+def test_whatever_is_stored_is_read_or_doubted(name: str, data: st.DataObject) -> None:
+    source = SOURCES[name]
+    check(read(make_reader(), source, data.draw(items(source))))
+
+
+@given(data=st.data())
+def test_a_request_is_read_the_same_among_any_others(data: st.DataObject) -> None:
+    """By one reader, in any order and as often as one likes; by another one that reads nothing else."""
+    sources = data.draw(st.lists(st.sampled_from(list(SOURCES.values())), min_size=2, max_size=4))
+    pairs = [(source, data.draw(items(source))) for source in (*sources, sources[0])]
+    alone = [said(read(make_reader(), source, item)) for source, item in pairs]
+    reader = make_reader()
+    for place in data.draw(st.lists(st.integers(0, len(pairs) - 1), min_size=4, max_size=12)):
+        source, item = pairs[place]
+        assert said(read(reader, source, item)) == alone[place]
