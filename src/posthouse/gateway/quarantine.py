@@ -16,9 +16,8 @@ from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.hints import InboxHints
 from posthouse.gateway.presets import preset_of
 from posthouse.gateway.principal import Principal
-from posthouse.gateway.receive import judge
+from posthouse.gateway.receive import as_received, judge
 from posthouse.gateway.sources import source_of
-from posthouse.providers.received import Received
 from posthouse.store.protocol import InboundFacet, QuarantineQuery
 from posthouse.telemetry import Log, log
 
@@ -141,9 +140,8 @@ class Quarantine:
         if record is None:
             return None
         request = record.request
-        received = Received(request.method, request.url, request.headers, request.body, request.received_at)
         secrets = source.secrets_at(self._clock.now_ms())
-        verdict = judge(preset_of(source).scheme, received, secrets).verdict
+        verdict = judge(preset_of(source).scheme, as_received(request), secrets).verdict
         if verdict is Verdict.PENDING:
             return Resolution.RECHECKED
         return Resolution.REVERIFIED if verdict in _SETTLED else None

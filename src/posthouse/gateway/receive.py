@@ -141,9 +141,12 @@ class Receiver:
 
         Raises like :meth:`admit` and :meth:`keep`.
         """
-        admission = self.admit(source, received)
+        return await self.finish(source, self.admit(source, received))
+
+    async def finish(self, source: Source, admission: Admission) -> Reply:
+        """The answer to a request that was admitted, once all is durable that must be. Raises like :meth:`keep`."""
         if admission.secret is not None:
-            await self.agree(source, admission.secret)
+            await self._agree(source, admission.secret)
         if admission.arrival is not None:
             future: asyncio.Future[None] = self._loop.create_future()
             self.keep(admission.arrival, partial(_resolve, future))
@@ -187,10 +190,6 @@ class Receiver:
             status=reply.status,
         )
         return Admission(reply, Arrival(request, source.environment, source.tenant, objection, detail))
-
-    async def agree(self, source: Source, secret: str) -> None:
-        """Keep the secret of a handshake. Raises StoreUnavailable."""
-        await self._agree(source, secret)
 
     def _desk(self, source: Source) -> _Desk:
         desk = self._desks.get(source.key)
@@ -255,6 +254,11 @@ class Receiver:
             self._flush()
         if self._flushes:
             await asyncio.wait(self._flushes)
+
+
+def as_received(request: InboundRequest) -> Received:
+    """A stored request as presets see it."""
+    return Received(request.method, request.url, request.headers, request.body, request.received_at)
 
 
 def judge(scheme: Scheme, received: Received, secrets: Sequence[str]) -> Judgement:

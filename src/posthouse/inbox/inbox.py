@@ -261,8 +261,14 @@ class Inbox:
             return self._reader.read(item, source, preset_of(source))
         except Exception as fault:  # noqa: BLE001 - one bad request must not hold up the others
             log(Log.LOOP_FAILED, exc_info=fault, loop="inbox")
-            detail = f"Posthouse failed at it: {type(fault).__name__}."
-            return self._reader.refuse(item, source, Objection.UNREADABLE, detail)
+            return self._give_up(checked, fault)
+
+    def _give_up(self, checked: _Checked, fault: Exception) -> ReadRequest:
+        """What becomes of a request at which Posthouse itself fails: it is kept, for a person to look at."""
+        source = self._catalogue.source(checked.tray.source_key)
+        assert source is not None, "sources are never removed"
+        detail = f"Posthouse failed at it: {type(fault).__name__}."
+        return self._reader.refuse(checked.item, source, Objection.UNREADABLE, detail)
 
     def _next(self) -> _Checked | None:
         """The next item whose sender is known. Those that need a key are sent to be checked on the way."""
@@ -332,12 +338,8 @@ class Inbox:
                 await self._set_aside(read.checked, fault)
 
     async def _set_aside(self, checked: _Checked, fault: Exception) -> None:
-        source = self._catalogue.source(checked.tray.source_key)
-        assert source is not None, "sources are never removed"
-        detail = f"Posthouse failed at it: {type(fault).__name__}."
-        refused = self._reader.refuse(checked.item, source, Objection.UNREADABLE, detail)
         try:
-            await self._pass_on((_Read(checked, refused),))
+            await self._pass_on((_Read(checked, self._give_up(checked, fault)),))
         except Exception as error:  # noqa: BLE001 - it stays in the inbox, where it can be seen
             log(Log.LOOP_FAILED, exc_info=error, loop="inbox")
             self._trays.let_go(checked.tray, checked.item)

@@ -10,7 +10,7 @@ from posthouse.core.inbound import Objection, Source
 from posthouse.core.limits import FETCH_BYTES_MAX, FETCH_TIMEOUT_MS, FETCHES_AT_ONCE
 from posthouse.core.ports import Clock
 from posthouse.engine.seldom import SeldomLog
-from posthouse.inbox.reader import as_received
+from posthouse.gateway.receive import as_received
 from posthouse.providers.preset import Fetch, Preset
 from posthouse.providers.schemes import any_host
 from posthouse.store.protocol import InboxItem

@@ -11,27 +11,23 @@ from typing import Final
 from posthouse.core.envelope import check_json
 from posthouse.core.errors import PosthouseError
 from posthouse.core.ids import EVENT, make_id
-from posthouse.core.inbound import WHOLE, InboundRequest, Objection, Source
+from posthouse.core.inbound import WHOLE, Objection, Source
 from posthouse.core.limits import ORDERING_KEY_CHARS_MAX, SOURCE_BODY_BYTES_MAX
 from posthouse.core.model import Event, Tenant
 from posthouse.core.ports import Clock
 from posthouse.core.routing import validate_event_type
 from posthouse.engine.seldom import SeldomLog
 from posthouse.gateway.catalogue import Catalogue
+from posthouse.gateway.receive import as_received
 from posthouse.gateway.routes import EventRouter
 from posthouse.gateway.selection import Selection
 from posthouse.providers.preset import Item, Preset, Reading
-from posthouse.providers.received import Received, Unreadable, content
+from posthouse.providers.received import Unreadable, content
 from posthouse.store.protocol import Doubt, InboxItem, ReadEvent, ReadRequest
 from posthouse.telemetry import Log
 
 _DIGEST_BYTES: Final = 16
 _DETAIL_CHARS_MAX: Final = 500
-
-
-def as_received(request: InboundRequest) -> Received:
-    """A stored request as presets see it."""
-    return Received(request.method, request.url, request.headers, request.body, request.received_at)
 
 
 class RequestReader:

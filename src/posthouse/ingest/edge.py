@@ -17,7 +17,7 @@ from posthouse.core.inbound import Source
 from posthouse.core.ports import Clock
 from posthouse.engine.seldom import SeldomLog
 from posthouse.gateway.catalogue import Catalogue
-from posthouse.gateway.receive import Receiver
+from posthouse.gateway.receive import Admission, Receiver
 from posthouse.providers.preset import Reply
 from posthouse.providers.received import Received
 from posthouse.serving.bodies import CONTENT_LENGTH, Bodies, Disconnected, too_large
@@ -100,7 +100,7 @@ class InboundEdge:
             )
             admission = self._receiver.admit(source, received)
             if admission.secret is not None:
-                self._slowly(source, received, exchange)
+                self._slowly(source, admission, exchange)
             elif admission.arrival is None:
                 _write(exchange, admission.reply)
             else:
@@ -111,9 +111,9 @@ class InboundEdge:
     def _kept(self, source: Source, exchange: Exchange, reply: Reply, error: PosthouseError | None) -> None:
         _write(exchange, reply if error is None else self._refuse(source, error))
 
-    def _slowly(self, source: Source, received: Received, exchange: Exchange) -> None:
+    def _slowly(self, source: Source, admission: Admission, exchange: Exchange) -> None:
         """Something else must be durable before the answer."""
-        task = asyncio.get_running_loop().create_task(self._receiver.receive(source, received))
+        task = asyncio.get_running_loop().create_task(self._receiver.finish(source, admission))
         self._tasks.add(task)
 
         def answer(task: "asyncio.Task[Reply]") -> None:
@@ -179,7 +179,7 @@ class InboundEdge:
         self._metrics.requests_turned_away[error.code] += 1
         self._turned_away(source=make_id(SOURCE, source.key), code=error.code, detail=error.message)
         answers = self._receiver.preset(source).answers
-        body, headers = encode_problem(error, PREFIX, allow=", ".join(METHODS))
+        body, headers = encode_problem(error, PREFIX)
         kept = [(name.decode(), value.decode()) for name, value in headers if name in _OF_PROBLEMS]
         if isinstance(error, MethodNotAllowed):
             return Reply(error.status, (*kept, ("allow", ", ".join(METHODS))), body)

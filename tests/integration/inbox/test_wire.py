@@ -148,6 +148,7 @@ async def test_a_handshake_is_answered_directly_when_its_secret_is_durable(house
     wire.writer.write(head.encode())
     status, headers, _ = await wire.answer()
     assert (status, headers["x-hook-secret"]) == (200, secret)
+    assert house.gateway.receiver._metrics.handshakes == 1
     await house.gateway.catalogue.refresh()
     kept = house.gateway.catalogue.source(source.key)
     assert kept is not None

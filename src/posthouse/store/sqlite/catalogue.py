@@ -1,6 +1,7 @@
 """Endpoints, sources, tenants and API keys. Reading takes one step: the database hands over one JSON document."""
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import apsw
 import msgspec
@@ -14,6 +15,8 @@ from posthouse.store.sqlite.readers import Readers
 from posthouse.store.sqlite.rows import rows_of, value_of
 from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.writer import Steps, Writer
+
+_Thing = TypeVar("_Thing", Endpoint, Source, Tenant)
 
 _ALL_API_KEYS: Final = SQL["all_api_keys"]
 _ALL_ENDPOINTS: Final = SQL["all_endpoints"]
@@ -174,8 +177,8 @@ def _load(connection: apsw.Connection) -> CatalogueSnapshot:
     stored = _API_KEYS.decode(value_of(connection, _ALL_API_KEYS))
     return CatalogueSnapshot(
         version=value_of(connection, _CATALOGUE_VERSION),
-        endpoints=_endpoints(value_of(connection, _ALL_ENDPOINTS)),
-        tenants=_tenants(value_of(connection, _ALL_TENANTS)),
+        endpoints=_all(value_of(connection, _ALL_ENDPOINTS), _ENDPOINTS, _endpoint),
+        tenants=_all(value_of(connection, _ALL_TENANTS), _TENANTS, _tenant),
         api_keys=tuple(
             ApiKey(
                 key=k.key,
@@ -188,16 +191,18 @@ def _load(connection: apsw.Connection) -> CatalogueSnapshot:
             )
             for k in stored
         ),
-        sources=_sources(value_of(connection, _ALL_SOURCES)),
+        sources=_all(value_of(connection, _ALL_SOURCES), _SOURCES, _source),
     )
 
 
-def _endpoints(document: str) -> tuple[Endpoint, ...]:
-    """All endpoints; one that was not written by us must not take the others along."""
+def _all(
+    document: str, decoder: msgspec.json.Decoder[tuple[_Thing, ...]], one: Callable[[bytes], _Thing]
+) -> tuple[_Thing, ...]:
+    """All things of one kind; one that was not written by us must not take the others along."""
     try:
-        return _ENDPOINTS.decode(document)
+        return decoder.decode(document)
     except msgspec.ValidationError:
-        return tuple(_endpoint(bytes(one)) for one in _DOCUMENTS.decode(document))
+        return tuple(one(bytes(each)) for each in _DOCUMENTS.decode(document))
 
 
 def _endpoint(document: str | bytes) -> Endpoint:
@@ -205,14 +210,6 @@ def _endpoint(document: str | bytes) -> Endpoint:
         return _ENDPOINT.decode(document)
     except msgspec.ValidationError:
         return msgspec.convert(_mended(document, _SHAPES), Endpoint)
-
-
-def _sources(document: str) -> tuple[Source, ...]:
-    """All sources; one that was not written by us must not take the others along."""
-    try:
-        return _SOURCES.decode(document)
-    except msgspec.ValidationError:
-        return tuple(_source(bytes(one)) for one in _DOCUMENTS.decode(document))
 
 
 def _source(document: bytes) -> Source:
@@ -233,15 +230,8 @@ def _mended(document: str | bytes, shapes: dict[str, tuple[Any, Any]]) -> dict[s
     return fields
 
 
-def _tenants(document: str) -> tuple[Tenant, ...]:
-    """All tenants; one whose rules were not written by us has none, and takes no other along."""
-    try:
-        return _TENANTS.decode(document)
-    except msgspec.ValidationError:
-        return tuple(_tenant(bytes(one)) for one in _DOCUMENTS.decode(document))
-
-
 def _tenant(document: bytes) -> Tenant:
+    """One whose rules were not written by us has none."""
     try:
         return _TENANT.decode(document)
     except msgspec.ValidationError:
