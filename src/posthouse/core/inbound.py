@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from posthouse.core.head import headers_of
 from posthouse.core.limits import SOURCE_BODY_BYTES_DEFAULT
 from posthouse.core.model import Environment, Secret
 
@@ -98,10 +99,15 @@ class InboundRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     received_at: int
     method: str
     url: str  #: by which the sender called, with the query
-    headers: tuple[tuple[str, str], ...]
+    head: str  #: its headers as they came (core.head)
     body: bytes
     verdict: Verdict
     status: int  #: that it was answered with
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """All headers in their order; names in lower case."""
+        return headers_of(self.head)
 
 
 class Resolution(StrEnum):

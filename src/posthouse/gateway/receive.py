@@ -6,7 +6,9 @@ Nothing is fetched, looked up or handed on before the answer, and no event is re
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from posthouse.core.errors import (
     Overloaded,
@@ -68,7 +70,7 @@ class _Desk:
 Done = Callable[[PosthouseError | None], None]
 
 
-class Admission(NamedTuple):
+class Admission(msgspec.Struct, frozen=True, gc=False):
     """How a request is answered, and what must be durable before that."""
 
     reply: Reply
@@ -76,19 +78,24 @@ class Admission(NamedTuple):
     secret: str | None = None  #: to be agreed on
 
 
-class _Kept(NamedTuple):
+class _Kept(msgspec.Struct, frozen=True, gc=False):
     """A request on its way to the store, and who waits for it."""
 
     arrival: Arrival
     done: Done
 
 
-class Judgement(NamedTuple):
+class Judgement(msgspec.Struct, frozen=True, gc=False):
     """What is known of a request's sender without asking anybody."""
 
     verdict: Verdict
     objection: Objection | None = None
     detail: str = ""
+
+
+_GENUINE: Final = Judgement(Verdict.GENUINE)
+_PENDING: Final = Judgement(Verdict.PENDING)
+_UNPROVEN: Final = Judgement(Verdict.UNPROVEN)
 
 
 class Receiver:
@@ -169,7 +176,8 @@ class Receiver:
                 self._metrics.handshakes += 1
                 secret = None if handshake.secret in secrets else handshake.secret
                 return Admission(handshake.reply, secret=secret)
-        verdict, objection, detail = judge(preset.scheme, received, secrets)
+        judgement = judge(preset.scheme, received, secrets)
+        verdict, objection = judgement.verdict, judgement.objection
         self._metrics.requests_received[verdict._value_] += 1
         if objection is None:
             reply = desk.accepted
@@ -184,12 +192,12 @@ class Receiver:
             received_at=received.at,
             method=received.method,
             url=received.url,
-            headers=received.headers,
+            head=received.head,
             body=received.body,
             verdict=verdict,
             status=reply.status,
         )
-        return Admission(reply, Arrival(request, source.environment, source.tenant, objection, detail))
+        return Admission(reply, Arrival(request, source.environment, source.tenant, objection, judgement.detail))
 
     def _desk(self, source: Source) -> _Desk:
         desk = self._desks.get(source.key)
@@ -258,23 +266,23 @@ class Receiver:
 
 def as_received(request: InboundRequest) -> Received:
     """A stored request as presets see it."""
-    return Received(request.method, request.url, request.headers, request.body, request.received_at)
+    return Received(request.method, request.url, request.head, request.body, request.received_at)
 
 
 def judge(scheme: Scheme, received: Received, secrets: Sequence[str]) -> Judgement:
     """Who sent a request, as far as its bytes and ``secrets`` say. Pure; fetches nothing."""
     if not scheme.has_secret:
-        return Judgement(Verdict.UNPROVEN)
+        return _UNPROVEN
     try:
         if scheme.needs(received) is not None:
-            return Judgement(Verdict.PENDING)
+            return _PENDING
         if not secrets:
             detail = "The source has no secret to check the request with."
             return Judgement(Verdict.REFUSED, Objection.NO_SECRET, detail)
         scheme.verify(received, secrets, now_s=received.at // 1_000)
     except SignatureInvalid as error:
         return Judgement(Verdict.REFUSED, Objection.BAD_SIGNATURE, f"{error.message} ({error.reason})")
-    return Judgement(Verdict.GENUINE)
+    return _GENUINE
 
 
 def _greet(

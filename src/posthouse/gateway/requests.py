@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from posthouse.core.errors import NotFound
+from posthouse.core.head import head_of
 from posthouse.core.ids import REQUEST, parse_id
 from posthouse.core.inbound import InboundRequest, Source, Verdict
 from posthouse.core.model import Environment
@@ -66,9 +67,8 @@ class Requests:
 
 
 def _without_secrets(request: InboundRequest, source: Source) -> InboundRequest:
-    return msgspec.structs.replace(
-        request, headers=masked(request.headers, [secret.value for secret in source.secrets])
-    )
+    shown = masked(request.headers, [secret.value for secret in source.secrets])
+    return msgspec.structs.replace(request, head=head_of(shown))
 
 
 def masked(headers: Sequence[tuple[str, str]], secrets: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -129,8 +129,11 @@ class Inbox:
 
     def arrived(self, items: Sequence[InboxItem]) -> None:
         """These requests are durable now, and wait to be passed on."""
+        tray = None
         for item in items:
-            self._trays.offer(self._tray(item.request.source_key), item)
+            if tray is None or tray.source_key != item.request.source_key:
+                tray = self._tray(item.request.source_key)
+            self._trays.offer(tray, item)
         self._keeper.arrived(items)
         self._wake.set()
 

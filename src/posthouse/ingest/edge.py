@@ -5,7 +5,6 @@ large, and above all what it is to send again.
 """
 
 import asyncio
-from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -84,7 +83,7 @@ class InboundEdge:
 
     def take(self, exchange: Exchange) -> None:
         """Answer a short request at once when it is durable, with no task for it (``serving.direct``)."""
-        path, _, query = exchange.target.decode("ascii").partition("#")[0].partition("?")
+        path, _, query = exchange.target.partition("#")[0].partition("?")
         source = self._find(path)
         if source is None:
             self._metrics.requests_turned_away["unknown_source"] += 1
@@ -95,9 +94,8 @@ class InboundEdge:
             return
         try:
             self._check(source, exchange.method, len(exchange.body))
-            received = self._received(
-                exchange.method, exchange.scheme, path, query, headers=exchange.headers, body=exchange.body
-            )
+            url = self._url(exchange.scheme, exchange.host, path, query)
+            received = Received(exchange.method, url, exchange.head, exchange.body, self._clock.now_ms())
             admission = self._receiver.admit(source, received)
             if admission.secret is not None:
                 self._slowly(source, admission, exchange)
@@ -132,14 +130,17 @@ class InboundEdge:
 
     async def _receive(self, source: Source, scope: Scope, receive: Receive) -> Reply:
         method = scope["method"]
-        declared = dict(scope["headers"]).get(CONTENT_LENGTH)
+        fields = dict(scope["headers"])
+        declared = fields.get(CONTENT_LENGTH)
         self._check(source, method, 0 if declared is None else int(declared))
         message = await receive()
         if method == "HEAD":
             return _EMPTY
         async with self._bodies.collect(message, receive, bytes_max=source.rules.body_bytes_max) as body:
             path, query = scope["raw_path"].decode("ascii"), scope["query_string"].decode("latin-1")
-            received = self._received(method, scope["scheme"], path, query, headers=scope["headers"], body=body)
+            url = self._url(scope["scheme"], fields.get(b"host", b"").decode("latin-1"), path, query)
+            head = b"".join([b"%b: %b\r\n" % header for header in scope["headers"]]).decode("latin-1")
+            received = Received(method, url, head, body, self._clock.now_ms())
             return await self._receiver.receive(source, received)
 
     # -- both -----------------------------------------------------------------------------------
@@ -157,15 +158,10 @@ class InboundEdge:
     def _may_greet(self, source: Source, method: str) -> bool:
         return method == "GET" and self._receiver.preset(source).handshake is not None
 
-    def _received(
-        self, method: str, scheme: str, path: str, query: str, *, headers: Sequence[tuple[bytes, bytes]], body: bytes
-    ) -> Received:
-        texts = _as_text(headers)
-        base = self._public_url
-        if base is None:
-            base = f"{scheme}://{next((value for name, value in texts if name == 'host'), '')}"
-        url = f"{base}{path}?{query}" if query else base + path
-        return Received(method, url, texts, body, self._clock.now_ms())
+    def _url(self, scheme: str, host: str, path: str, query: str) -> str:
+        """By which a sender called."""
+        base = f"{scheme}://{host}" if self._public_url is None else self._public_url
+        return f"{base}{path}?{query}" if query else base + path
 
     def _named(self, error: BaseException, method: str, source: Source) -> PosthouseError:
         """What a sender is told of an error; a bug becomes a log line, and the sender comes again."""
@@ -192,12 +188,6 @@ class InboundEdge:
 
 _OF_PROBLEMS: Final = frozenset({b"content-type", b"cache-control"})
 _NO_CONTENT: Final = 204
-
-
-def _as_text(headers: Sequence[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
-    """Headers as text, all of them decoded at once: none can hold the end of a line."""
-    texts = b"\n".join([part for header in headers for part in header]).decode("latin-1").split("\n")
-    return tuple(zip(texts[::2], texts[1::2], strict=False))
 
 
 #: What stands in front of most answers: those without headers and body.

@@ -1,10 +1,13 @@
 """One request as it came in: what presets look at."""
 
 import zlib
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import parse_qsl
 
 import msgspec
+
+from posthouse.core.head import head_of, headers_of, values_of
 
 CONTENT_BYTES_MAX: Final = 16 << 20  #: of a body, decompressed
 _GZIP: Final = 16 + zlib.MAX_WBITS
@@ -16,19 +19,28 @@ class Unreadable(Exception):
     """What a request holds cannot be made out. Its text says why, in one sentence without secrets."""
 
 
-class Received(msgspec.Struct, frozen=True):
+class Received(msgspec.Struct, frozen=True, gc=False):
     """One request."""
 
     method: str
     url: str  #: by which the sender calls this source, with the query: some senders sign it
-    headers: tuple[tuple[str, str], ...]  #: in their order; names in any case
+    head: str  #: its headers as they came (core.head)
     body: bytes  #: as it came, byte for byte, perhaps compressed
     at: int  #: when it came, Unix ms
 
+    @classmethod
+    def of(cls, method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes, at: int) -> "Received":
+        """A request with these headers; their names in any case."""
+        return cls(method, url, head_of(headers), body, at)
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """All headers in their order; names in lower case."""
+        return headers_of(self.head)
+
     def every(self, name: str) -> list[str]:
         """All values of a header, in their order."""
-        wanted, length = name.lower(), len(name)
-        return [value for key, value in self.headers if len(key) == length and key.lower() == wanted]
+        return values_of(self.head, name)
 
     def header(self, name: str) -> str | None:
         """The value of a header; None if it is not there, or there with different values."""

@@ -64,4 +64,4 @@ def document(provider: str | Preset, headers: Headers, body: bytes, *, url: str 
 
 def _received(headers: Headers, body: bytes, *, url: str, method: str, at_ms: int) -> Received:
     pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return Received(method, url, tuple(pairs), body, at_ms)
+    return Received.of(method, url, pairs, body, at_ms)

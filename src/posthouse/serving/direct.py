@@ -6,14 +6,24 @@ way through ASGI, to an application that does the same.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from posthouse.serving.glance import Glance
 
 if TYPE_CHECKING:
     from posthouse.serving.protocol import BoundedProtocol
 
-BODY_BYTES_MAX: Final = 64 * 1024  #: a longer one is collected within the budget for large bodies
+
+class _Nobody:
+    """Stands where uvicorn keeps what wakes an application: there is none."""
+
+    def set(self) -> None:
+        """Nobody waits."""
+
+
+_NOBODY: Final = _Nobody()
 
 
 class Exchange:
@@ -22,7 +32,8 @@ class Exchange:
     Attributes:
         method: HTTP method.
         target: path and query, as they came.
-        headers: as they came, their names in lower case.
+        host: as its header says; empty if there is none.
+        head: its headers (``core.head``).
         body: whole when it is handed over.
         keep_alive: whether the connection goes on after the answer.
         disconnected: nobody waits for the answer any more.
@@ -34,9 +45,9 @@ class Exchange:
         "_protocol",
         "body",
         "disconnected",
-        "headers",
+        "head",
+        "host",
         "keep_alive",
-        "message_event",
         "method",
         "response_complete",
         "response_started",
@@ -44,21 +55,22 @@ class Exchange:
         "waiting_for_100_continue",
     )
 
-    def __init__(self, protocol: "BoundedProtocol", method: str, *, keep_alive: bool) -> None:
+    message_event = _NOBODY
+
+    def __init__(
+        self, protocol: "BoundedProtocol", method: str, target: str, host: str, head: str, *, keep_alive: bool
+    ) -> None:
         self._protocol = protocol
         self.method = method
-        self.target: bytes = protocol.url
-        self.headers: list[tuple[bytes, bytes]] = protocol.headers
+        self.target = target
+        self.host = host
+        self.head = head
         self.body = b""
         self.keep_alive = keep_alive
         self.disconnected = False
         self.response_started = False
         self.response_complete = False
         self.waiting_for_100_continue = False
-        self.message_event = self  # whoever sets it wakes an application, and there is none
-
-    def set(self) -> None:
-        """Nobody waits."""
 
     @property
     def scheme(self) -> str:
@@ -78,8 +90,15 @@ class Exchange:
         protocol.on_response_complete()
 
 
-class Direct(NamedTuple):
-    """Who answers directly, and what. ``take`` never raises, and answers each exchange at some time."""
+class Direct:
+    """Who answers directly, and what.
 
-    prefix: bytes  #: of the path
-    take: Callable[[Exchange], None]
+    Args:
+        prefix: of the path.
+        take: never raises, and answers each exchange at some time.
+    """
+
+    def __init__(self, prefix: bytes, take: Callable[[Exchange], None]) -> None:
+        self.prefix = prefix
+        self.take = take
+        self.glance = Glance(prefix)

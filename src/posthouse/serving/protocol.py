@@ -4,8 +4,6 @@ Nothing here runs per byte or arms a timer per request. A connection notes when 
 clock that ticks once a second, and the server's sweep closes those that are overdue.
 """
 
-import asyncio
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
 from typing import Final
@@ -13,7 +11,6 @@ from typing import Final
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
 
 from posthouse.core import limits
 from posthouse.core.errors import (
@@ -24,8 +21,9 @@ from posthouse.core.errors import (
     RequestTimeout,
     TooLarge,
 )
-from posthouse.serving.direct import BODY_BYTES_MAX as DIRECT_BODY_BYTES_MAX
+from posthouse.serving.connections import Connections
 from posthouse.serving.direct import Direct, Exchange
+from posthouse.serving.glance import BODY_BYTES_MAX as DIRECT_BODY_BYTES_MAX
 from posthouse.serving.problems import encode_problem
 
 #: ASGI extension: ``answer(status, head, body)`` writes a whole answer in one call.
@@ -48,52 +46,6 @@ class Phase(IntEnum):
 _IDLE, _HEAD, _BODY, _LINGER = Phase  # looked up for each request, and enums are slow at that
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpBounds:
-    """What one server lets its connections do. The defaults are those of ``core.limits``."""
-
-    connections_max: int = limits.CONNECTIONS_MAX
-    head_seconds_max: float = limits.REQUEST_HEADERS_SECONDS_MAX
-    body_seconds_max: float = limits.REQUEST_BODY_SECONDS_MAX
-    keep_alive_seconds_max: float = limits.KEEP_ALIVE_SECONDS_MAX
-    linger_seconds_max: float = 2.0
-    sweep_seconds: float = 1.0
-
-
-class Connections(ServerState):
-    """All connections of one server, and the clock that they share."""
-
-    def __init__(self, bounds: HttpBounds, direct: Direct | None = None) -> None:
-        super().__init__()
-        self.bounds = bounds
-        self.direct = direct
-        self.now = 0.0  #: monotonic seconds at the latest sweep
-        self.date_line = b""  #: the Date header as it stands on the wire
-        self.open: dict[BoundedProtocol, None] = {}  #: in the order in which they came
-        self._none_left: asyncio.Future[None] | None = None
-
-    def sweep(self, now: float) -> None:
-        """End every connection that is overdue."""
-        self.now = now
-        for connection in tuple(self.open):
-            connection.sweep(now)
-
-    def closed(self, connection: "BoundedProtocol") -> None:
-        """A connection is gone."""
-        self.open.pop(connection, None)
-        if not self.open and self._none_left is not None and not self._none_left.done():  # it may be cancelled
-            self._none_left.set_result(None)
-
-    async def wait_until_none(self) -> None:
-        """Return when no connection is left; for one caller at a time."""
-        if self.open:
-            self._none_left = asyncio.get_running_loop().create_future()
-            try:
-                await self._none_left
-            finally:
-                self._none_left = None
-
-
 class BoundedProtocol(HttpToolsProtocol):
     """One connection."""
 
@@ -107,7 +59,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._chunk_bytes = 0  #: of what is being parsed now
         self._message_bytes = 0  #: of this request, without the chunk that it began in
         self._body_bytes = 0
-        self._has_host = False
+        self._host: bytes | None = None
         self._framing: bytes | None = None  #: the header that says where the body ends
         self._length = 0  #: of the body, if that header says it
         self._exchange: Exchange | None = None  #: of the request that is being parsed, if it is answered without ASGI
@@ -132,7 +84,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse ``data``, and refuse what is malformed or beyond a bound."""
-        if self._phase is _LINGER:
+        if self._phase is _LINGER or (self._phase is _IDLE and self._took_at_a_glance(data)):
             return
         self._chunk_bytes = len(data)
         self._message_bytes += self._chunk_bytes
@@ -146,6 +98,19 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             if self._phase is not _IDLE:
                 self._check_unfinished()
+
+    def _took_at_a_glance(self, data: bytes) -> bool:
+        """Whether ``data`` is a whole request that is answered without ASGI; the parser does not see it then."""
+        direct = self._shared.direct
+        if direct is None or self._is_busy() or self.pipeline or (glimpse := direct.glance(data)) is None:
+            return False
+        self._since = self._shared.now
+        method, target, host, head, body = glimpse
+        exchange = Exchange(self, method, target, host, head, keep_alive=True)
+        exchange.body = body
+        self.cycle = exchange  # type: ignore[assignment]
+        direct.take(exchange)
+        return True
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # True keeps the transport open
         """Answer a client that closed its half after a whole request; close at once otherwise."""
@@ -184,7 +149,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._since = self._shared.now
         self._message_bytes = 0
         self._body_bytes = 0
-        self._has_host = False
+        self._host = None
         self._framing = None
         self._exchange = None
 
@@ -207,7 +172,7 @@ class BoundedProtocol(HttpToolsProtocol):
         version = self.parser.get_http_version()
         if version not in _VERSIONS:
             raise self._refused(MalformedRequest(f"HTTP/{version} is not spoken here."))
-        if version == "1.1" and not self._has_host:
+        if version == "1.1" and self._host is None:
             raise self._refused(MalformedRequest("There is no Host header."))
         if version == "1.0" and self._framing == b"transfer-encoding":
             raise self._refused(MalformedRequest("HTTP/1.0 has no Transfer-Encoding."))
@@ -216,8 +181,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._cycle_before = self.cycle
         if self._shared.direct is not None and self._may_be_direct(self._shared.direct):
             keep_alive = version != "1.0" and self.parser.should_keep_alive()
-            method = self.parser.get_method().decode("ascii")
-            self.cycle = self._exchange = Exchange(self, method, keep_alive=keep_alive)  # type: ignore[assignment]
+            lines = b"".join([b"%b: %b\r\n" % header for header in self.headers])
+            texts = (self.parser.get_method(), self.url, self._host or b"", lines)
+            method, target, host, head = (text.decode("latin-1") for text in texts)
+            self._exchange = Exchange(self, method, target, host, head, keep_alive=keep_alive)
+            self.cycle = self._exchange  # type: ignore[assignment]
         else:
             super().on_headers_complete()
             self.scope["extensions"] = {ANSWER_AT_ONCE: {"answer": partial(_answer, self.cycle, self._shared)}}
@@ -271,9 +239,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def _check_framing(self, name: bytes, value: bytes) -> None:
         """Refuse what two parsers could read in two ways: that is how requests are smuggled."""
         if name == b"host":
-            if self._has_host:
+            if self._host is not None:
                 raise self._refused(MalformedRequest("There are two Host headers."))
-            self._has_host = True
+            self._host = value
         elif name == b"expect":
             if value.lower() != b"100-continue":
                 raise self._refused(MalformedRequest("Only 'Expect: 100-continue' is known."))

@@ -12,8 +12,9 @@ from starlette.types import ASGIApp
 from uvicorn.config import Config
 
 from posthouse.core.ports import Clock
+from posthouse.serving.connections import Connections, HttpBounds
 from posthouse.serving.direct import Direct
-from posthouse.serving.protocol import BoundedProtocol, Connections, HttpBounds
+from posthouse.serving.protocol import BoundedProtocol
 
 _BACKLOG: Final = 2_048
 

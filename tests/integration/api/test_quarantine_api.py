@@ -374,7 +374,7 @@ async def arrive(
         received_at=house.clock.now_ms(),
         method="POST",
         url=sender.url,
-        headers=(),
+        head="",
         body=body,
         verdict=Verdict.GENUINE if objection is None else Verdict.REFUSED,
         status=200,

@@ -12,7 +12,8 @@ import uvloop
 from starlette.types import Receive, Scope, Send
 
 from posthouse.core import limits
-from posthouse.serving.protocol import HttpBounds, Phase
+from posthouse.serving.connections import HttpBounds
+from posthouse.serving.protocol import Phase
 from posthouse.serving.server import ApiServer
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.quiet_house import QuietHouse

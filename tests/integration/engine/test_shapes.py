@@ -114,7 +114,7 @@ async def test_in_the_format_of_another_system_even_a_refused_batch_is_that_syst
     items: list[Item] = []
 
     def receive(request: Request) -> Exchange:
-        received = Received("POST", request.url, tuple(request.headers.items()), request.body, house.clock.now_ms())
+        received = Received.of("POST", request.url, tuple(request.headers.items()), request.body, house.clock.now_ms())
         preset.scheme.verify(received, [secret], now_s=0)
         found = preset.read(received, request.body).items
         if any(item.identity == "EV2" for item in found):

@@ -12,7 +12,7 @@ from tests.integration.inbox.senders import SECRET
 from posthouse.core.inbound import InboundRequest, Source, Verdict
 from posthouse.core.model import Environment
 from posthouse.gateway.source_input import SourceSpec
-from posthouse.serving.direct import BODY_BYTES_MAX
+from posthouse.serving.glance import BODY_BYTES_MAX
 from posthouse.serving.server import ApiServer
 from posthouse.store.protocol import RequestQuery
 from posthouse.testing.manual_clock import ManualClock

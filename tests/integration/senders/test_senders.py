@@ -58,7 +58,7 @@ class World:
 def answers_handshakes(request: Received) -> Behaviour:
     preset = PRESETS["asana"]
     assert preset.handshake is not None
-    found = preset.handshake(Arrived("POST", request.path, request.headers, request.body, 0), [])
+    found = preset.handshake(Arrived.of("POST", request.path, request.headers, request.body, 0), [])
     return Answered() if found is None else Answered(found.reply.status, found.reply.headers)
 
 

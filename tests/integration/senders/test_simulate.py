@@ -34,7 +34,7 @@ Run = Callable[..., Ended]
 def behaviour(request: Received) -> Behaviour:
     preset = PRESETS["asana"]
     assert preset.handshake is not None
-    found = preset.handshake(Arrived("POST", request.path, request.headers, request.body, 0), [])
+    found = preset.handshake(Arrived.of("POST", request.path, request.headers, request.body, 0), [])
     return Answer() if found is None else Answer(found.reply.status, found.reply.headers)
 
 

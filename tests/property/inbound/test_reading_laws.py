@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.property.inbound.laws import check, make_reader
 from tests.property.inbound.requests import posts
 
+from posthouse.core.head import head_of
 from posthouse.core.inbound import WHOLE, Objection, Source, SourceRules, Verdict
 from posthouse.gateway.presets import CUSTOM, preset_of
 from posthouse.inbox.reader import RequestReader
@@ -36,8 +37,9 @@ def read(reader: RequestReader, source: Source, item: InboxItem) -> ReadRequest:
 def items(draw: st.DrawFn, source: Source) -> InboxItem:
     """Something of the inbox of ``source``."""
     post = draw(contents)
+    head = head_of(post.headers)
     request = VALUES.request(
-        source.key, method=post.method, url=post.url, headers=post.headers, body=post.body, verdict=Verdict.GENUINE
+        source.key, method=post.method, url=post.url, head=head, body=post.body, verdict=Verdict.GENUINE
     )
     return InboxItem(request, draw(positions), draw(waivers), 0, 0)
 

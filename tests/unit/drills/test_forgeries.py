@@ -24,7 +24,7 @@ WHSEC = "whsec_" + "A" * 40
 
 
 def received(request: Request) -> Received:
-    return Received("POST", request.url, request.headers, request.body, time.time_ns() // 1_000_000)
+    return Received.of("POST", request.url, request.headers, request.body, time.time_ns() // 1_000_000)
 
 
 def is_genuine(provider: str, request: Request, secret: str) -> bool:

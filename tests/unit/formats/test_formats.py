@@ -45,7 +45,7 @@ def made(name: Format, *events: Event) -> Made:
 
 
 def received(request: Made) -> Received:
-    return Received("POST", "https://example.com/in", tuple(request.headers.items()), request.body, NOW)
+    return Received.of("POST", "https://example.com/in", tuple(request.headers.items()), request.body, NOW)
 
 
 def test_there_is_a_form_for_each_format_but_the_usual_one() -> None:

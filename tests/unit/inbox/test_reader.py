@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from posthouse.core.head import head_of
 from posthouse.core.inbound import WHOLE, Objection, SourceRules
 from posthouse.gateway.presets import CUSTOM, preset_of
 from posthouse.inbox.reader import RequestReader
@@ -27,7 +28,7 @@ def read(
     """What is found in a request to a source of this provider."""
     source = VALUES.source(provider=provider, rules=SourceRules(declaration=declaration))
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = VALUES.request(source.key, body=content, headers=headers)
+    request = VALUES.request(source.key, body=content, head=head_of(headers))
     return reader.read(InboxItem(request, position, waived, 0, 0), source, preset_of(source))
 
 
@@ -55,7 +56,7 @@ def test_every_event_has_the_type_of_its_own_envelope(reader: RequestReader) -> 
     source = VALUES.source(provider="connectwise", rules=SourceRules())
     found = []
     for number, kind in enumerate(("ticket", "schedule", "company", "ticket", "schedule")):
-        request = VALUES.request(source.key, body=json.dumps(callback(number, kind)).encode(), headers=())
+        request = VALUES.request(source.key, body=json.dumps(callback(number, kind)).encode(), head="")
         found += types(reader.read(InboxItem(request, WHOLE, None, 0, 0), source, preset_of(source)))
     assert found == ["ticket.updated", "schedule.updated", "company.updated", "ticket.updated", "schedule.updated"]
 

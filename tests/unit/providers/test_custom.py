@@ -50,7 +50,7 @@ def preset(document: Any) -> Preset:
 
 
 def request(body: bytes, *headers: tuple[str, str]) -> Received:
-    return Received("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
 
 
 def test_what_another_library_signs_is_genuine() -> None:

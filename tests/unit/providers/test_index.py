@@ -36,7 +36,7 @@ BODIES = (
 )
 
 REQUESTS = st.builds(
-    Received,
+    Received.of,
     method=st.sampled_from(["POST", "GET", "HEAD"]),
     url=st.sampled_from(["https://e.com/in/x?hub.mode=subscribe&hub.challenge=1", "", "https://[", "\udcff"]),
     headers=st.lists(st.tuples(st.sampled_from(NAMES), st.text(max_size=30) | st.just("\udcff")), max_size=4).map(

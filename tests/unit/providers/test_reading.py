@@ -27,7 +27,7 @@ MANY = Reader(type=(Field(("type",)),), items=("data", "events"), empty_is_heart
 
 
 def request(**headers: str) -> Received:
-    return Received("POST", "", tuple((name.replace("_", "-"), value) for name, value in headers.items()), b"", 0)
+    return Received.of("POST", "", tuple((name.replace("_", "-"), value) for name, value in headers.items()), b"", 0)
 
 
 def test_one_event() -> None:

@@ -17,7 +17,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate"
 def received(
     body: bytes = b"", *headers: tuple[str, str], url: str = "https://example.com/in/x?a=1&b=&a=2"
 ) -> Received:
-    return Received("POST", url, headers, body, 0)
+    return Received.of("POST", url, headers, body, 0)
 
 
 def test_a_header_is_found_in_any_case_and_only_where_it_says_one_thing() -> None:

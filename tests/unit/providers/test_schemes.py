@@ -53,7 +53,7 @@ NAMES = ("X-Sig", "x-time", "X-ID", "Authorization", "webhook-id", "webhook-sign
 
 
 def request(*headers: tuple[str, str], body: bytes = BODY, url: str = "https://e.com/in/x") -> Received:
-    return Received("POST", url, headers, body, NOW_S * 1_000)
+    return Received.of("POST", url, headers, body, NOW_S * 1_000)
 
 
 def reason(scheme: Any, given_request: Received, *secrets: str) -> str | None:

@@ -8,6 +8,7 @@ import apsw
 import pytest
 
 from posthouse.core.errors import StoreIncompatible
+from posthouse.core.head import headers_of
 from posthouse.store.sqlite.deduping import is_whole
 from posthouse.store.sqlite.migrating import APPLICATION_ID, Migration, check_ours, known_migrations, migrate
 
@@ -74,6 +75,17 @@ def test_open_deliveries_endpoints_and_tenants_are_taken_along(connection: apsw.
     assert connection.execute("SELECT * FROM endpoints").fetchall() == [(*endpoint, "{}")]
     assert connection.execute("SELECT * FROM tenants").fetchall() == [("live", "acme", "Acme", 5, "{}")]
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_headers_of_requests_become_heads(connection: apsw.Connection) -> None:
+    """In their order, whatever they hold."""
+    migrate(connection, KNOWN[:5], now=1)
+    for key, headers in ((1, '[["host","a:1"],["x-b","\\u00fc: \\"1\\""],["x-b",""]]'), (2, "[]")):
+        row = (key, 7, "live", "acme", 5, "POST", "u", headers, "genuine", 200, b"{}")
+        connection.execute(f"INSERT INTO requests VALUES ({', '.join('?' * 11)})", row)  # noqa: S608 - only places
+    migrate(connection, KNOWN, now=2)
+    heads = [head for (head,) in connection.execute("SELECT head FROM requests ORDER BY key")]
+    assert [headers_of(head) for head in heads] == [(("host", "a:1"), ("x-b", 'ü: "1"'), ("x-b", "")), ()]
 
 
 def test_a_store_that_took_nothing_in_recognises_repetitions_at_once(connection: apsw.Connection) -> None:

@@ -27,7 +27,6 @@ _PICK_OF_TENANT: Final = SQL["pick_requests_of_tenant"]
 _FRONT: Final = (-1, 0)  # before everything in an inbox
 
 _HEAD_ROWS: Final = msgspec.json.Decoder(list[tuple[int, int]])
-_HEADERS: Final = msgspec.json.Decoder(tuple[tuple[str, str], ...])
 #: Read at, new events, repetitions, heartbeat, the sender's id.
 _Read = tuple[int | None, int, int, int, str | None]
 _ROWS: Final = msgspec.json.Decoder(list[tuple[int, int, int, str, str, Verdict, int, int, int, _Read, int]])
@@ -93,8 +92,8 @@ def one_request(connection: apsw.Connection, key: int) -> RequestRecord | None:
     records = _describe(connection, f"[{key}]")
     if not records:
         return None
-    ((headers, body),) = rows_of(connection, _CONTENTS, (key,))
-    request = msgspec.structs.replace(records[0].request, headers=_HEADERS.decode(headers), body=body)
+    ((head, body),) = rows_of(connection, _CONTENTS, (key,))
+    request = msgspec.structs.replace(records[0].request, head=head, body=body)
     found = sorted((place, event_key, id_, bool(again)) for place, event_key, id_, again in _found(connection, key))
     return msgspec.structs.replace(records[0], request=request, found=tuple(found))
 
@@ -111,14 +110,14 @@ def _found(connection: apsw.Connection, key: int) -> list[Any]:
 
 
 def _request(row: list[Any]) -> InboundRequest:
-    key, source_key, received_at, method, url, headers, body, verdict, status = row
+    key, source_key, received_at, method, url, head, body, verdict, status = row
     return InboundRequest(
         key=key,
         source_key=source_key,
         received_at=received_at,
         method=method,
         url=url,
-        headers=_HEADERS.decode(headers),
+        head=head,
         body=body,
         verdict=Verdict(verdict),
         status=status,
@@ -134,7 +133,7 @@ def _describe(connection: apsw.Connection, picked: str) -> list[RequestRecord]:
                 received_at=received_at,
                 method=method,
                 url=url,
-                headers=(),
+                head="",
                 body=b"",
                 verdict=verdict,
                 status=status,

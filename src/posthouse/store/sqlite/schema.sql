@@ -272,8 +272,8 @@ SELECT key, json_object(
 ) AS document
 FROM sources;
 
--- Requests to sources, byte for byte as they came; `headers` is a JSON array. Only a refused one that nobody asked
--- for is ever deleted. Each is in exactly one place: inbox, readings or quarantine, at position -1.
+-- Requests to sources, byte for byte as they came; `head` is their headers (core.head). Only a refused one that nobody
+-- asked for is ever deleted. Each is in exactly one place: inbox, readings or quarantine, at position -1.
 -- `body` stands last, so that reading the rest never touches the pages that a long one spills to.
 CREATE TABLE requests (
     key INTEGER PRIMARY KEY,
@@ -283,7 +283,7 @@ CREATE TABLE requests (
     received_at INTEGER NOT NULL,
     method TEXT NOT NULL,
     url TEXT NOT NULL,
-    headers TEXT NOT NULL,
+    head TEXT NOT NULL,
     verdict TEXT NOT NULL,
     status INTEGER NOT NULL,
     body BLOB NOT NULL

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import apsw
-import msgspec
 
 from posthouse.core.inbound import WHOLE
 from posthouse.store.protocol import Arrival
@@ -20,8 +19,6 @@ _NOTE_ENVIRONMENT_PERIOD: Final = SQL["note_inbound_environment_period"]
 _NOTE_SOURCE_PERIOD: Final = SQL["note_source_period"]
 _NOTE_TENANT_PERIOD: Final = SQL["note_inbound_tenant_period"]
 
-_encode = msgspec.json.Encoder().encode
-
 
 def take(connection: apsw.Connection, arrivals: Sequence[Arrival]) -> Steps[None]:
     """Write all requests; each goes to the inbox or, with an objection, to quarantine."""
@@ -29,10 +26,10 @@ def take(connection: apsw.Connection, arrivals: Sequence[Arrival]) -> Steps[None
     inbox: list[Row] = []
     refused: list[Row] = []
     places: set[tuple[str, str, int, int]] = set()
+    latest = None
     for arrival in arrivals:
         request, environment, tenant = arrival.request, arrival.environment.value, arrival.tenant
         key, source_key, at = request.key, request.source_key, request.received_at
-        headers = _encode(request.headers).decode()
         requests.append(
             (
                 key,
@@ -42,13 +39,16 @@ def take(connection: apsw.Connection, arrivals: Sequence[Arrival]) -> Steps[None
                 at,
                 request.method,
                 request.url,
-                headers,
+                request.head,
                 request.verdict,
                 request.status,
                 request.body,
             )
         )
-        places.add((environment, tenant, source_key, key >> PERIOD_BITS))
+        place = (environment, tenant, source_key, key >> PERIOD_BITS)
+        if place != latest:  # most have the place of the one before
+            latest = place
+            places.add(place)
         if arrival.objection is None:
             inbox.append((source_key, key, WHOLE, None, at))
         else:

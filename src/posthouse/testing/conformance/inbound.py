@@ -134,5 +134,5 @@ class TestInbound:
     @pytest.mark.parametrize("body", [b"", b"\x00" * 300_000])
     async def test_bodies_of_any_length(self, stores: Stores, body: bytes) -> None:
         scene = await stores.open()
-        request = await scene.take(body=body, headers=(), url="/in/x", method="PUT", status=202)
+        request = await scene.take(body=body, head="", url="/in/x", method="PUT", status=202)
         assert [i.request for i in (await scene.inbox()).items] == [request]

@@ -41,7 +41,7 @@ class TestInboundRequests:
         scene = await stores.open()
         request = await scene.take(body=b"x" * 9_000)
         (record,) = await scene.store.inbound.requests(RequestQuery(environment=Environment.LIVE))
-        assert (record.request.headers, record.request.body, record.body_bytes) == ((), b"", 9_000)
+        assert (record.request.head, record.request.body, record.body_bytes) == ("", b"", 9_000)
         assert (record.request.url, record.request.verdict) == (request.url, request.verdict)
         assert record.found == ()
 

@@ -132,7 +132,7 @@ class Values:
             "received_at": NOW,
             "method": "POST",
             "url": "https://hooks.example.com/in/tok?a=1&b=ü",
-            "headers": (("Content-Type", "application/json"), ("X-Twice", "1"), ("x-twice", "ü")),
+            "head": 'Content-Type: application/json\r\nX-Twice:"1"\r\nx-twice: ü\r\n',
             "body": b'{"n": 1}\x00\xff',
             "verdict": Verdict.GENUINE,
             "status": 200,

@@ -1,6 +1,5 @@
 """The store's rows of what came in, as ``rows`` reads the others."""
 
-import json
 import sqlite3
 from collections import defaultdict
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any, Final
 WHOLE: Final = -1  #: the position that stands for a request as a whole
 
 _QUERIES: Final = {
-    "requests": "SELECT key, source_key, tenant, received_at, url, headers, verdict, status, body FROM requests",
+    "requests": "SELECT key, source_key, tenant, received_at, url, head, verdict, status, body FROM requests",
     "inbox": "SELECT request_key, position, waived, due_at FROM inbox",
     "readings": "SELECT request_key, position, at, events, duplicates, quarantined, heartbeat FROM readings",
     "arrivals": "SELECT event_key, source_key, request_key, position, at, unchecked FROM arrivals",
@@ -114,6 +113,7 @@ class InboundRows:
 
 
 def _request(row: tuple[Any, ...]) -> RequestRow:
-    key, source_key, tenant, received_at, url, headers, *rest = row
-    pairs = tuple((name, value) for name, value in json.loads(headers))
+    key, source_key, tenant, received_at, url, head, *rest = row
+    parts = [line.partition(":") for line in head.split("\r\n") if line]
+    pairs = tuple((name.lower(), value.strip(" \t")) for name, _, value in parts)
     return RequestRow(key, source_key, tenant, received_at, url, pairs, *rest)

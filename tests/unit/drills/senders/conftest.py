@@ -102,7 +102,7 @@ def world() -> World:
 
 
 def received(request: Request) -> Received:
-    return Received(request.method, request.url, request.headers, request.body, 0)
+    return Received.of(request.method, request.url, request.headers, request.body, 0)
 
 
 def read(provider: str, request: Request, secret: str, fetched: bytes | None = None) -> Reading:

@@ -30,7 +30,7 @@ def body(*items: bytes) -> bytes:
 
 
 def request(content: bytes, *headers: tuple[str, str]) -> Received:
-    return Received("POST", "https://a.test/x", headers, content, 0)
+    return Received.of("POST", "https://a.test/x", headers, content, 0)
 
 
 def refused(received: Received, secret: str = KEY) -> str:

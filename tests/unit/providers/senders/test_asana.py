@@ -23,7 +23,7 @@ BODY = b'{"events":[' + FIRST + b"," + OLD + b"," + CROSSED + b"]}"
 
 def request(body: bytes = BODY, **headers: str) -> Received:
     named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-    return Received("POST", "https://example.com/in/x", named, body, 0)
+    return Received.of("POST", "https://example.com/in/x", named, body, 0)
 
 
 def signed(body: bytes = BODY, secret: str = SECRET) -> Received:

@@ -21,7 +21,7 @@ SIGNATURE = "sha1=FPz0dtGNuBErhGuj0Zuhovjq5mU="
 
 def request(body: bytes, *signatures: str) -> Received:
     headers = tuple(("x-hook-signature", each) for each in signatures)
-    return Received("POST", "https://example.com/in/x", headers, body, 0)
+    return Received.of("POST", "https://example.com/in/x", headers, body, 0)
 
 
 def signature_of(text: bytes, secret: str = SECRET) -> str:

@@ -52,7 +52,7 @@ PEM = certified(KEY)
 
 def request(message: dict[str, str], signed: str = SIGNED, digest: hashes.HashAlgorithm | None = None) -> Received:
     made = base64.b64encode(KEY.sign(signed.encode(), PKCS1v15(), digest or hashes.SHA256())).decode()
-    return Received("POST", "https://a.test/x", (), json.dumps({**message, "Signature": made}).encode(), 0)
+    return Received.of("POST", "https://a.test/x", (), json.dumps({**message, "Signature": made}).encode(), 0)
 
 
 def refused(received: Received, *secrets: str, now_s: int = NOW_S, pem: bytes | None = PEM) -> str:
@@ -90,7 +90,7 @@ def test_what_is_not_signed_is_refused() -> None:
     assert refused(request({**NOTE, "SignatureVersion": "3"})) == "malformed_header"
     assert refused(request(NOTE), now_s=NOW_S + 8_000) == "timestamp_too_old"
     assert refused(request(NOTE), now_s=NOW_S - 8_000) == "timestamp_too_new"
-    assert refused(Received("POST", "", (), json.dumps(NOTE).encode(), 0)) == "missing_header"
+    assert refused(Received.of("POST", "", (), json.dumps(NOTE).encode(), 0)) == "missing_header"
 
 
 def test_a_certificate_that_proves_nothing_is_refused() -> None:
@@ -132,7 +132,7 @@ def test_what_it_holds_and_what_it_repeats() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"[" * 5_000, b"\xff", b'{"Type": 1}', b'{"Signature": {}}'])
 def test_odd_input_is_refused_and_read_or_unreadable(body: bytes) -> None:
-    received = Received("POST", "", (), body, 0)
+    received = Received.of("POST", "", (), body, 0)
     assert refused(received) in {"malformed_header", "missing_header"}
     with pytest.raises(SignatureInvalid):
         PRESET.scheme.needs(received)

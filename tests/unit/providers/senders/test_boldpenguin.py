@@ -15,7 +15,7 @@ BODY = b'{"application_form_id":"af-1", "owner":{"id":"o-1","is_guest":false}}'
 
 def request(body: bytes, *signatures: str) -> Received:
     headers = (("X-Emperor-Event", "question_set:complete"), *(("X-Signature", each) for each in signatures))
-    return Received("POST", "https://example.com/in/x", headers, body, 0)
+    return Received.of("POST", "https://example.com/in/x", headers, body, 0)
 
 
 def digest(name: str, secret: str = SECRET) -> str:
@@ -70,6 +70,6 @@ def test_odd_bodies_are_unreadable(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"7"])
 def test_odd_events_are_read(body: bytes) -> None:
-    received = Received("POST", "https://example.com", (("x-emperor-event", "é"),), body, 0)
+    received = Received.of("POST", "https://example.com", (("x-emperor-event", "é"),), body, 0)
     assert PRESET.read(received, body).items[0].type == "_"
-    assert PRESET.read(Received("POST", "https://example.com", (), body, 0), body).items[0].type == "event"
+    assert PRESET.read(Received.of("POST", "https://example.com", (), body, 0), body).items[0].type == "event"

@@ -13,7 +13,7 @@ BODY = b'{"id": "ev_16BHbhF4s42tO2lK", "occurred_at": 1702645601, "event_type": 
 
 
 def signed(body: bytes = BODY, value: str = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==") -> Received:
-    return Received("POST", "https://example.com/in/x", (("Authorization", value),), body, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", (("Authorization", value),), body, NOW_S * 1_000)
 
 
 reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
@@ -26,7 +26,7 @@ def test_the_rfc_s_example_is_genuine_with_any_secret_in_use() -> None:
 def test_what_is_wrong_or_missing_is_refused() -> None:
     assert reason(signed(), "Aladdin:closed sesame") == "no_match"
     assert reason(signed(value="Basic")) == "no_match"
-    assert reason(Received("POST", "", (), BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", (), BODY, 0)) == "missing_header"
 
 
 def test_what_it_holds() -> None:

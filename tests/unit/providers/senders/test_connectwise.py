@@ -24,7 +24,7 @@ def body_of(url: object = URL, **changed: object) -> bytes:
 def signed(body: bytes, key: bytes = b"cw-test-signing-key") -> Received:
     digest = hmac.new(hashlib.sha256(key).digest(), body, hashlib.sha256).digest()
     headers = (("X-Content-Signature", base64.b64encode(digest).decode()),)
-    return Received("POST", "https://example.com/in/x?id=69&action=updated", headers, body, 0)
+    return Received.of("POST", "https://example.com/in/x?id=69&action=updated", headers, body, 0)
 
 
 def refused(received: Received, *secrets: str, fetched: bytes | None = KEY) -> str:
@@ -42,7 +42,7 @@ def test_the_known_answer() -> None:
     """Computed with openssl: SHA-256 of the key, then the HMAC of ``body``."""
     body = b'{"CompanyId":"a","Metadata":{"key_url":"https://na.myconnectwise.net/k"}}'
     signature = "isUKSUxeLSvbmiQzcGF4HCc6FGPqJI0Rs2rr3ludvJk="
-    received = Received("POST", "https://example.com", (("x-content-signature", signature),), body, 0)
+    received = Received.of("POST", "https://example.com", (("x-content-signature", signature),), body, 0)
     PRESET.scheme.verify(received, ["a"], now_s=0, fetched=KEY)
 
 
@@ -52,10 +52,10 @@ def test_anything_else_is_not() -> None:
     assert refused(good) == "no_match"
     assert refused(good, "acme_c", fetched=None) == "no_match"
     assert refused(good, "acme_c", fetched=b'{"signing_key":"other"}') == "no_match"
-    changed = Received("POST", good.url, good.headers, good.body + b" ", 0)
+    changed = Received.of("POST", good.url, good.headers, good.body + b" ", 0)
     assert refused(changed, "acme_c") == "no_match"
-    assert refused(Received("POST", good.url, (), good.body, 0), "acme_c") == "missing_header"
-    short = Received("POST", good.url, (("x-content-signature", "c2hvcnQ="),), good.body, 0)
+    assert refused(Received.of("POST", good.url, (), good.body, 0), "acme_c") == "missing_header"
+    short = Received.of("POST", good.url, (("x-content-signature", "c2hvcnQ="),), good.body, 0)
     assert refused(short, "acme_c") == "malformed_header"
     for document in (b"", b"null", b"[]", b"{}", b'{"signing_key":""}', b'{"signing_key":7}', b"\xff"):
         assert refused(good, "acme_c", fetched=document) == "malformed_secret"
@@ -100,7 +100,7 @@ def test_nothing_is_fetched_from_anywhere_else(url: object) -> None:
 
 def test_nothing_is_fetched_for_a_request_without_a_signature() -> None:
     with pytest.raises(SignatureInvalid) as error:
-        PRESET.scheme.needs(Received("POST", "https://example.com", (), body_of(), 0))
+        PRESET.scheme.needs(Received.of("POST", "https://example.com", (), body_of(), 0))
     assert error.value.reason == "missing_header"
 
 

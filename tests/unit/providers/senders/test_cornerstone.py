@@ -21,7 +21,7 @@ HEARTBEAT = b'{"subscriptionId":"2fc686a1","sessionId":"079d1e3a","attemptNumber
 
 
 def request(body: bytes = BODY, *headers: tuple[str, str]) -> Received:
-    return Received("POST", "https://example.com/in/x", headers, body, 0)
+    return Received.of("POST", "https://example.com/in/x", headers, body, 0)
 
 
 def test_who_knows_the_key_is_genuine_also_while_it_changes() -> None:

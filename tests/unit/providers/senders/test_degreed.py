@@ -12,7 +12,7 @@ BODY = b'{"id": "c-1", "type": "completion created"}'
 
 def request(*authorizations: str, body: bytes = BODY) -> Received:
     headers = tuple(("Authorization", each) for each in authorizations)
-    return Received("POST", "https://example.com/in/x", headers, body, 0)
+    return Received.of("POST", "https://example.com/in/x", headers, body, 0)
 
 
 def test_who_knows_the_token_is_genuine_also_while_it_changes() -> None:

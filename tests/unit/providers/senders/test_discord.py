@@ -24,7 +24,7 @@ ODD = (b"", b"[]", b"null", b"7", b"\xff", b"[" * 9_000, b'{"event":' * 9_000, b
 def signed(body: bytes = BODY, key: SigningKey = KEY, at: str = str(NOW_S)) -> Received:
     signature = key.sign(at.encode() + body).signature.hex()
     headers = (("X-Signature-Ed25519", signature), ("X-Signature-Timestamp", at))
-    return Received("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
 
 
 def test_what_discord_signs_is_genuine_with_any_key_in_use() -> None:
@@ -34,12 +34,12 @@ def test_what_discord_signs_is_genuine_with_any_key_in_use() -> None:
 @pytest.mark.parametrize(
     ("received", "secret", "now_s", "reason"),
     [
-        (Received("POST", "/", signed().headers, BODY + b" ", 0), PUBLIC, NOW_S, "no_match"),
+        (Received.of("POST", "/", signed().headers, BODY + b" ", 0), PUBLIC, NOW_S, "no_match"),
         (signed(), OTHER, NOW_S, "no_match"),
         (signed(), "00", NOW_S, "no_match"),
         (signed(), "no hex", NOW_S, "malformed_secret"),
-        (Received("POST", "/", signed().headers[:1], BODY, 0), PUBLIC, NOW_S, "missing_header"),
-        (Received("POST", "/", signed().headers[1:], BODY, 0), PUBLIC, NOW_S, "missing_header"),
+        (Received.of("POST", "/", signed().headers[:1], BODY, 0), PUBLIC, NOW_S, "missing_header"),
+        (Received.of("POST", "/", signed().headers[1:], BODY, 0), PUBLIC, NOW_S, "missing_header"),
         (signed(), PUBLIC, NOW_S + 301, "timestamp_too_old"),
         (signed(at="yesterday"), PUBLIC, NOW_S, "malformed_header"),
     ],

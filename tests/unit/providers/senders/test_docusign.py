@@ -29,7 +29,7 @@ def signed(body: bytes = BODY, *secrets: str) -> Received:
         (f"X-DocuSign-Signature-{number}", digest_of(body, secret))
         for number, secret in enumerate(secrets or ("a retired key", SECRET), start=1)
     )
-    return Received("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
 
 
 def test_one_of_the_numbered_signatures_is_enough_with_any_secret_in_use() -> None:
@@ -39,10 +39,10 @@ def test_one_of_the_numbered_signatures_is_enough_with_any_secret_in_use() -> No
 @pytest.mark.parametrize(
     ("received", "secret", "reason"),
     [
-        (Received("POST", "/", signed().headers, BODY + b" ", 0), SECRET, "no_match"),
+        (Received.of("POST", "/", signed().headers, BODY + b" ", 0), SECRET, "no_match"),
         (signed(), "another", "no_match"),
-        (Received("POST", "/", (), BODY, 0), SECRET, "missing_header"),
-        (Received("POST", "/", (("X-DocuSign-Signature", "AA=="),), BODY, 0), SECRET, "missing_header"),
+        (Received.of("POST", "/", (), BODY, 0), SECRET, "missing_header"),
+        (Received.of("POST", "/", (("X-DocuSign-Signature", "AA=="),), BODY, 0), SECRET, "missing_header"),
         (signed(BODY, *(["another"] * 101)), SECRET, "malformed_header"),
     ],
 )

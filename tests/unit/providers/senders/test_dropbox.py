@@ -16,7 +16,7 @@ BODY = b'{"list_folder": {"accounts": ["dbid:AAH4f99T0taONIb-OurWxbNQ6ywGRopQngc
 
 def signed(body: bytes = BODY, secret: str = SECRET) -> Received:
     digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-    return Received("POST", "https://example.com/in/x", (("X-Dropbox-Signature", digest),), body, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", (("X-Dropbox-Signature", digest),), body, NOW_S * 1_000)
 
 
 reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
@@ -27,9 +27,9 @@ def test_what_dropbox_signs_is_genuine_with_any_secret_in_use() -> None:
 
 
 def test_what_was_changed_or_is_missing_is_refused() -> None:
-    assert reason(Received("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
+    assert reason(Received.of("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
     assert reason(signed(), "another") == "no_match"
-    assert reason(Received("POST", "", (), BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", (), BODY, 0)) == "missing_header"
 
 
 def test_what_it_holds() -> None:
@@ -44,7 +44,7 @@ def test_a_second_change_of_an_account_is_no_repetition_of_the_first() -> None:
 
 def test_the_challenge_is_echoed_as_plain_text() -> None:
     assert PRESET.handshake is not None
-    asked = Received("GET", "https://example.com/in/x?challenge=abc%3Cb%3E", (), b"", 0)
+    asked = Received.of("GET", "https://example.com/in/x?challenge=abc%3Cb%3E", (), b"", 0)
     shaken = PRESET.handshake(asked, [])
     assert shaken is not None
     assert shaken.reply.body == b"abc<b>"
@@ -53,7 +53,7 @@ def test_the_challenge_is_echoed_as_plain_text() -> None:
         "x-content-type-options": "nosniff",
     }
     assert PRESET.handshake(signed(), [SECRET]) is None
-    assert PRESET.handshake(Received("GET", "https://example.com/in/x", (), b"", 0), []) is None
+    assert PRESET.handshake(Received.of("GET", "https://example.com/in/x", (), b"", 0), []) is None
 
 
 def test_it_retries_all_but_success() -> None:

@@ -17,7 +17,7 @@ BODY = b'{"type": "post_call_transcription", "event_timestamp": 1739537297, "dat
 def signed(body: bytes = BODY, secret: str = SECRET, at: int = NOW_S) -> Received:
     digest = hmac.new(secret.encode(), str(at).encode() + b"." + body, hashlib.sha256).hexdigest()
     headers = (("ElevenLabs-Signature", f"t={at},v0={digest}"),)
-    return Received("POST", "https://example.com/in/x", headers, body, at * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, at * 1_000)
 
 
 reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
@@ -28,10 +28,10 @@ def test_what_elevenlabs_signs_is_genuine_with_any_secret_in_use() -> None:
 
 
 def test_what_was_changed_or_is_missing_or_old_is_refused() -> None:
-    assert reason(Received("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
+    assert reason(Received.of("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
     assert reason(signed(), "another") == "no_match"
-    assert reason(Received("POST", "", (), BODY, 0)) == "missing_header"
-    assert reason(Received("POST", "", (("ElevenLabs-Signature", f"t={NOW_S}"),), BODY, 0)) == "malformed_header"
+    assert reason(Received.of("POST", "", (), BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", (("ElevenLabs-Signature", f"t={NOW_S}"),), BODY, 0)) == "malformed_header"
     assert reason(signed(), now_s=NOW_S + 1_801) == "timestamp_too_old"
     assert reason(signed(), now_s=NOW_S - 1_801) == "timestamp_too_new"
 

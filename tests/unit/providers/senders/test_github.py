@@ -19,7 +19,7 @@ BODY = '{"action": "opened", "issue": {"id": 1, "title": "é"}, "repository": {"
 
 def request(body: bytes, signature: str, kind: str = "issues") -> Received:
     headers = (("X-GitHub-Event", kind), ("X-GitHub-Delivery", "72d3162e"), ("X-Hub-Signature-256", signature))
-    return Received("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
 
 
 def signed(body: bytes = BODY, secret: str = SECRET, kind: str = "issues") -> Received:
@@ -37,7 +37,7 @@ def test_the_documentation_s_vector_is_genuine() -> None:
 def test_what_was_changed_or_is_missing_is_refused() -> None:
     assert reason(request(b"Hello, World?", VECTOR[1])) == "no_match"
     assert reason(signed(), "another") == "no_match"
-    assert reason(Received("POST", "", signed().headers[:2], BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", signed().headers[:2], BODY, 0)) == "missing_header"
     assert reason(request(BODY, "sha1=00")) == "malformed_header"
 
 

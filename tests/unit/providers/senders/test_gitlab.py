@@ -26,12 +26,12 @@ def signed(body: bytes = BODY, secret: str = SECRET, at: int = NOW_S) -> Receive
         ("webhook-timestamp", str(at)),
         ("webhook-signature", signature),
     )
-    return Received("POST", "https://example.com/in/x", headers, body, at * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, at * 1_000)
 
 
 def with_token(token: str = TOKEN) -> Received:
     headers = (("X-Gitlab-Event", "Push Hook"), ("webhook-timestamp", "1"), ("X-Gitlab-Token", token))
-    return Received("POST", "https://example.com/in/x", headers, BODY, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, BODY, NOW_S * 1_000)
 
 
 reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
@@ -43,17 +43,17 @@ def test_a_signature_and_a_token_are_genuine() -> None:
 
 
 def test_what_was_changed_or_is_missing_or_old_is_refused() -> None:
-    assert reason(Received("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
+    assert reason(Received.of("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
     assert reason(signed(), "whsec_" + "A" * 32) == "no_match"
-    assert reason(Received("POST", "", signed().headers[:2], BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", signed().headers[:2], BODY, 0)) == "missing_header"
     assert reason(signed(), now_s=NOW_S + 301) == "timestamp_too_old"
     assert reason(with_token("another"), TOKEN) == "no_match"
-    assert reason(Received("POST", "", (), BODY, 0), TOKEN) == "missing_header"
+    assert reason(Received.of("POST", "", (), BODY, 0), TOKEN) == "missing_header"
 
 
 def test_neither_stands_in_for_the_other() -> None:
     """A wrong signature is not mended by a token, and a signing token that is sent as a token proves nothing."""
-    both = Received("POST", "", (*signed(secret="whsec_" + "A" * 32).headers, ("X-Gitlab-Token", TOKEN)), BODY, 0)
+    both = Received.of("POST", "", (*signed(secret="whsec_" + "A" * 32).headers, ("X-Gitlab-Token", TOKEN)), BODY, 0)
     assert reason(both, SECRET, TOKEN) == "no_match"
     assert reason(with_token(SECRET), SECRET) == "missing_header"
     assert reason(with_token(SECRET), SECRET, TOKEN) == "no_match"
@@ -63,7 +63,7 @@ def test_what_it_holds() -> None:
     (item,) = PRESET.read(signed(), BODY).items
     assert (item.type, item.identity, item.data) == ("merge_request.open", "f5e5f430", BODY)
     assert item.occurred_at == 1_767_323_045_000
-    unsigned = Received("POST", "", (("Idempotency-Key", "13792a34"),), BODY, 0)
+    unsigned = Received.of("POST", "", (("Idempotency-Key", "13792a34"),), BODY, 0)
     assert PRESET.read(unsigned, BODY).items[0].identity == "13792a34"
 
 

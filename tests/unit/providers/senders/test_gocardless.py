@@ -28,7 +28,7 @@ SIGNATURE = "2693754819d3e32d7e8fcb13c729631f316c6de8dc1cf634d6527f1c07276e7e"
 
 def request(body: bytes = BODY, signature: str | None = SIGNATURE) -> Received:
     headers = () if signature is None else (("webhook-signature", signature),)
-    return Received("POST", "https://example.com/in/x", headers, body, 0)
+    return Received.of("POST", "https://example.com/in/x", headers, body, 0)
 
 
 def test_what_it_signs_is_genuine_also_while_the_secret_changes() -> None:

@@ -19,7 +19,7 @@ CUSTOM = b'{"event":"new ticket logged","id":4242}'
 
 def request(*authorizations: str, body: bytes = EVENT) -> Received:
     headers = tuple(("Authorization", each) for each in authorizations)
-    return Received("POST", "https://example.com/in/x", headers, body, 0)
+    return Received.of("POST", "https://example.com/in/x", headers, body, 0)
 
 
 def basic(text: str) -> str:

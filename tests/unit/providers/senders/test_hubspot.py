@@ -30,7 +30,7 @@ SIGNATURES = {
 
 def signed(url: str = URL, body: bytes = BODY) -> Received:
     headers = (("X-HubSpot-Signature-V3", SIGNATURES[url]), ("X-HubSpot-Request-Timestamp", f"{NOW_S}000"))
-    return Received("POST", URL, headers, body, NOW_S * 1_000)
+    return Received.of("POST", URL, headers, body, NOW_S * 1_000)
 
 
 @pytest.mark.parametrize("url", list(SIGNATURES)[:2])
@@ -41,12 +41,12 @@ def test_what_its_library_signs_is_genuine_with_the_url_encoded_or_decoded(url: 
 @pytest.mark.parametrize(
     ("received", "secret", "now_s", "reason"),
     [
-        (Received("POST", URL, signed().headers, BODY + b" ", 0), SECRET, NOW_S, "no_match"),
-        (Received("PUT", URL, signed().headers, BODY, 0), SECRET, NOW_S, "no_match"),
+        (Received.of("POST", URL, signed().headers, BODY + b" ", 0), SECRET, NOW_S, "no_match"),
+        (Received.of("PUT", URL, signed().headers, BODY, 0), SECRET, NOW_S, "no_match"),
         (signed("https://example.com/in/y"), SECRET, NOW_S, "no_match"),
         (signed(), "another", NOW_S, "no_match"),
-        (Received("POST", URL, signed().headers[:1], BODY, 0), SECRET, NOW_S, "missing_header"),
-        (Received("POST", URL, signed().headers[1:], BODY, 0), SECRET, NOW_S, "missing_header"),
+        (Received.of("POST", URL, signed().headers[:1], BODY, 0), SECRET, NOW_S, "missing_header"),
+        (Received.of("POST", URL, signed().headers[1:], BODY, 0), SECRET, NOW_S, "missing_header"),
         (signed(), SECRET, NOW_S + 301, "timestamp_too_old"),
         (signed(), SECRET, NOW_S - 301, "timestamp_too_new"),
     ],

@@ -22,7 +22,9 @@ ODD = (b"", b"[]", b"null", b"7", b"\xff", b"[" * 9_000, b'{"topic":' * 9_000, b
 
 def signed(body: bytes = BODY, secret: str = SECRET) -> Received:
     digest = hmac.new(secret.encode(), body, hashlib.sha1).hexdigest()
-    return Received("POST", "https://example.com/in/x", (("X-Hub-Signature", f"sha1={digest}"),), body, NOW_S * 1_000)
+    return Received.of(
+        "POST", "https://example.com/in/x", (("X-Hub-Signature", f"sha1={digest}"),), body, NOW_S * 1_000
+    )
 
 
 def test_what_intercom_signs_is_genuine_with_any_secret_in_use() -> None:
@@ -32,10 +34,10 @@ def test_what_intercom_signs_is_genuine_with_any_secret_in_use() -> None:
 @pytest.mark.parametrize(
     ("received", "secret", "reason"),
     [
-        (Received("POST", "/", signed().headers, BODY + b" ", 0), SECRET, "no_match"),
+        (Received.of("POST", "/", signed().headers, BODY + b" ", 0), SECRET, "no_match"),
         (signed(), "another", "no_match"),
-        (Received("POST", "/", (), BODY, 0), SECRET, "missing_header"),
-        (Received("POST", "/", (("X-Hub-Signature", "sha256=00"),), BODY, 0), SECRET, "malformed_header"),
+        (Received.of("POST", "/", (), BODY, 0), SECRET, "missing_header"),
+        (Received.of("POST", "/", (("X-Hub-Signature", "sha256=00"),), BODY, 0), SECRET, "malformed_header"),
     ],
 )
 def test_what_is_not_intercoms_is_refused(received: Received, secret: str, reason: str) -> None:
@@ -56,7 +58,7 @@ def test_a_ping_is_a_heartbeat() -> None:
 
 def test_a_head_is_answered_and_nothing_else_is_a_handshake() -> None:
     assert PRESET.handshake is not None
-    found = PRESET.handshake(Received("HEAD", "/", (), b"", 0), [SECRET])
+    found = PRESET.handshake(Received.of("HEAD", "/", (), b"", 0), [SECRET])
     assert found is not None
     assert (found.reply.status, found.reply.body) == (200, b"")
     assert PRESET.handshake(signed(), [SECRET]) is None

@@ -24,7 +24,7 @@ def signed(body: bytes = BODY, secret: str = SECRET) -> Received:
         ("linear-signature", hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()),
         ("Linear-Delivery", "234d1a4e"),
     )
-    return Received("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
 
 
 def test_what_linear_signs_is_genuine_with_any_secret_in_use() -> None:
@@ -39,9 +39,9 @@ def test_its_library_does_not_ask_for_the_time_and_so_do_we() -> None:
 @pytest.mark.parametrize(
     ("received", "secret", "now_s", "reason"),
     [
-        (Received("POST", "/", signed().headers, BODY + b" ", 0), SECRET, NOW_S, "no_match"),
+        (Received.of("POST", "/", signed().headers, BODY + b" ", 0), SECRET, NOW_S, "no_match"),
         (signed(), "another", NOW_S, "no_match"),
-        (Received("POST", "/", signed().headers[1:], BODY, 0), SECRET, NOW_S, "missing_header"),
+        (Received.of("POST", "/", signed().headers[1:], BODY, 0), SECRET, NOW_S, "missing_header"),
         (signed(), SECRET, NOW_S + 61, "timestamp_too_old"),
         (signed(), SECRET, NOW_S - 61, "timestamp_too_new"),
         (signed(b'{"webhookTimestamp": "now"}'), SECRET, NOW_S, "malformed_header"),

@@ -25,7 +25,7 @@ def made(key: str = KEY) -> str:
 def request(event: bytes = EVENT, **changes: object) -> Received:
     said = {"token": TOKEN, "timestamp": str(AT), "signature": made(), **changes}
     body = b'{"signature": ' + json.dumps(said).encode() + b', "event-data": ' + event + b"}"
-    return Received("POST", "https://a.test/x", (), body, 0)
+    return Received.of("POST", "https://a.test/x", (), body, 0)
 
 
 def refused(received: Received, secret: str = KEY, now_s: int = AT) -> str:
@@ -69,7 +69,7 @@ def test_it_repeats_all_but_200_and_406() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"[" * 5_000, b"\xff", b'{"signature": []}'])
 def test_odd_input_is_refused_and_unreadable(body: bytes) -> None:
-    received = Received("POST", "", (), body, 0)
+    received = Received.of("POST", "", (), body, 0)
     assert refused(received) in {"malformed_header", "missing_header"}
     with pytest.raises(Unreadable):
         PRESET.read(received, body)

@@ -26,11 +26,11 @@ def body(about: str, *entries: bytes) -> bytes:
 def signed(content: bytes, secret: str = SECRET) -> Received:
     digest = hmac.new(secret.encode(), content, hashlib.sha256).hexdigest()
     headers = (("X-Hub-Signature-256", f"sha256={digest}"), ("X-Hub-Signature", "sha1=00"))
-    return Received("POST", "https://example.com/in/x", headers, content, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, content, NOW_S * 1_000)
 
 
 def asked(query: str, method: str = "GET") -> Received:
-    return Received(method, f"https://example.com/in/x?{query}", (), b"", NOW_S * 1_000)
+    return Received.of(method, f"https://example.com/in/x?{query}", (), b"", NOW_S * 1_000)
 
 
 reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
@@ -42,9 +42,9 @@ def test_what_meta_signs_is_genuine_with_any_secret_in_use() -> None:
 
 def test_what_was_changed_or_is_missing_is_refused() -> None:
     content = body("user", USER)
-    assert reason(Received("POST", "", signed(content).headers, content + b" ", 0)) == "no_match"
+    assert reason(Received.of("POST", "", signed(content).headers, content + b" ", 0)) == "no_match"
     assert reason(signed(content), "another") == "no_match"
-    assert reason(Received("POST", "", signed(content).headers[1:], content, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", signed(content).headers[1:], content, 0)) == "missing_header"
 
 
 @pytest.mark.parametrize("key", ["meaty hamburger", TOKEN])

@@ -26,7 +26,7 @@ def made(secret: str = SECRET, at: int = NOW_S) -> str:
 
 
 def request(header: str | None, body: bytes = BODY) -> Received:
-    return Received("POST", "https://a.test/x", () if header is None else (("paddle-signature", header),), body, 0)
+    return Received.of("POST", "https://a.test/x", () if header is None else (("paddle-signature", header),), body, 0)
 
 
 def refused(received: Received, secret: str = SECRET, now_s: int = NOW_S) -> str:

@@ -35,7 +35,7 @@ def token(body: bytes = BODY, key: Any = KEY, algorithm: str = "ES256", kid: str
 
 
 def request(made: str | None, body: bytes = BODY) -> Received:
-    return Received("POST", "https://a.test/x", () if made is None else (("plaid-verification", made),), body, 0)
+    return Received.of("POST", "https://a.test/x", () if made is None else (("plaid-verification", made),), body, 0)
 
 
 def refused(received: Received, *secrets: str, now_s: int = NOW_S) -> str:

@@ -16,7 +16,7 @@ INBOUND = b'{"FromFull": {"Email": "j@example.com"}, "MessageID": "22c74902", "D
 
 
 def signed(body: bytes = BODY, value: str = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==") -> Received:
-    return Received("POST", "https://example.com/in/x", (("Authorization", value),), body, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", (("Authorization", value),), body, NOW_S * 1_000)
 
 
 reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
@@ -30,7 +30,7 @@ def test_what_is_wrong_or_missing_is_refused() -> None:
     assert reason(signed(), "Aladdin:closed sesame") == "no_match"
     assert reason(signed(value="Bearer QWxhZGRpbjpvcGVuIHNlc2FtZQ==")) == "no_match"
     assert reason(signed(value="Basic é")) == "no_match"
-    assert reason(Received("POST", "", (), BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", (), BODY, 0)) == "missing_header"
 
 
 @pytest.mark.parametrize(

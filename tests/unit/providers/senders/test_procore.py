@@ -21,7 +21,7 @@ V4 = (
 
 def request(*authorizations: str, body: bytes = V2) -> Received:
     headers = tuple(("authorization", each) for each in authorizations)
-    return Received("POST", "https://example.com/in/x", headers, body, 0)
+    return Received.of("POST", "https://example.com/in/x", headers, body, 0)
 
 
 def test_who_knows_the_token_is_genuine_also_while_it_changes() -> None:

@@ -36,7 +36,7 @@ OTHER_KEY = base64.b64encode(OTHER.public_key().public_bytes(Encoding.DER, Publi
 def request(body: bytes = BODY, signature: str | None = SIGNATURE, at: object = AT) -> Received:
     name = "X-Twilio-Email-Event-Webhook-"
     signed = () if signature is None else ((f"{name}Signature", signature),)
-    return Received("POST", "https://a.test/x", ((f"{name}Timestamp", str(at)), *signed), body, 0)
+    return Received.of("POST", "https://a.test/x", ((f"{name}Timestamp", str(at)), *signed), body, 0)
 
 
 def refused(received: Received, *secrets: str, now_s: int = AT) -> str:

@@ -24,7 +24,7 @@ def signed(body: bytes = BODY, secret: str = SECRET) -> Received:
         ("X-Shopify-Triggered-At", "2023-03-29T18:00:27.877041743Z"),
         ("X-Shopify-Hmac-Sha256", digest),
     )
-    return Received("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
 
 
 reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
@@ -35,9 +35,9 @@ def test_what_shopify_signs_is_genuine_with_any_secret_in_use() -> None:
 
 
 def test_what_was_changed_or_is_missing_is_refused() -> None:
-    assert reason(Received("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
+    assert reason(Received.of("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
     assert reason(signed(), "another") == "no_match"
-    assert reason(Received("POST", "", signed().headers[:4], BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", signed().headers[:4], BODY, 0)) == "missing_header"
 
 
 def test_what_it_holds() -> None:
@@ -50,7 +50,7 @@ def test_what_it_holds() -> None:
 def test_two_webhooks_of_one_action_have_two_identities() -> None:
     topics = ("orders/create", "orders/paid")
     requests = [
-        Received("POST", "", (("X-Shopify-Topic", topic), ("X-Shopify-Event-Id", "98880550")), BODY, 0)
+        Received.of("POST", "", (("X-Shopify-Topic", topic), ("X-Shopify-Event-Id", "98880550")), BODY, 0)
         for topic in topics
     ]
     assert len({PRESET.read(each, BODY).items[0].identity for each in requests}) == 2

@@ -43,7 +43,7 @@ def request(body: bytes, signature: str, content_type: str) -> Received:
         ("X-Slack-Signature", signature),
         ("X-Slack-Request-Timestamp", str(NOW_S)),
     )
-    return Received("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
 
 
 reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
@@ -57,8 +57,8 @@ def test_the_documentation_s_example_and_what_its_library_signs_are_genuine() ->
 def test_what_was_changed_or_is_missing_or_old_is_refused() -> None:
     assert reason(request(COMMAND + b"&a=1", SIGNATURE, FORM)) == "no_match"
     assert reason(signed(), "another") == "no_match"
-    assert reason(Received("POST", "", signed().headers[:2], BODY, 0)) == "missing_header"
-    assert reason(Received("POST", "", signed().headers[2:], BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", signed().headers[:2], BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", signed().headers[2:], BODY, 0)) == "missing_header"
     assert reason(signed(), now_s=NOW_S + 301) == "timestamp_too_old"
     assert reason(signed(), now_s=NOW_S - 301) == "timestamp_too_new"
 
@@ -105,7 +105,7 @@ def test_the_challenge_is_echoed_when_it_is_signed_and_new() -> None:
     assert PRESET.handshake(signed(b"url_verification"), [SECRET]) is None
     with pytest.raises(SignatureInvalid, match="matches"):
         PRESET.handshake(signed(CHALLENGE), ["another"])
-    late = Received("POST", "", signed(CHALLENGE).headers, CHALLENGE, (NOW_S + 301) * 1_000)
+    late = Received.of("POST", "", signed(CHALLENGE).headers, CHALLENGE, (NOW_S + 301) * 1_000)
     with pytest.raises(SignatureInvalid, match="too old"):
         PRESET.handshake(late, [SECRET])
 

@@ -21,7 +21,7 @@ URL = "https://webhook.site/679a4f3a-dcfa-49ee-bac5-9d0edad886b9"
 
 def request(body: bytes = BODY, signature: str | None = SIGNATURE, url: str = URL) -> Received:
     signed = () if signature is None else (("X-Square-HmacSha256-Signature", signature),)
-    return Received("POST", url, signed, body, 0)
+    return Received.of("POST", url, signed, body, 0)
 
 
 def refused(received: Received, secret: str = KEY) -> str:

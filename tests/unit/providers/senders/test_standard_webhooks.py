@@ -12,7 +12,7 @@ from posthouse.testing.refusals import refusals
 #: From standard-webhooks/standard-webhooks, libraries/python/tests/test_webhooks.py.
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 NOW_S = 1_614_265_330
-VECTOR = Received(
+VECTOR = Received.of(
     "POST",
     "https://example.com/in/x",
     (
@@ -30,7 +30,7 @@ def signed(body: bytes = BODY, secret: str = SECRET, at: int = NOW_S) -> Receive
     text = body.decode("utf-8", "replace")
     signature = Webhook(secret).sign("msg_1", datetime.fromtimestamp(at, UTC), text)
     headers = (("webhook-id", "msg_1"), ("webhook-timestamp", str(at)), ("webhook-signature", f"v1a,AAAA {signature}"))
-    return Received("POST", "https://example.com/in/x", headers, body, at * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, at * 1_000)
 
 
 reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
@@ -42,9 +42,9 @@ def test_the_specification_s_vector_and_its_library_s_signatures_are_genuine() -
 
 
 def test_what_was_changed_or_is_missing_or_old_is_refused() -> None:
-    assert reason(Received("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
+    assert reason(Received.of("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
     assert reason(signed(), "whsec_" + "A" * 32) == "no_match"
-    assert reason(Received("POST", "", signed().headers[:2], BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", signed().headers[:2], BODY, 0)) == "missing_header"
     assert reason(signed(), now_s=NOW_S + 301) == "timestamp_too_old"
     assert reason(signed(), now_s=NOW_S - 301) == "timestamp_too_new"
     assert reason(signed(), "short") == "malformed_secret"

@@ -20,7 +20,7 @@ def signed(body: bytes = BODY, secret: str = SECRET, at: int = NOW_S) -> Receive
     text = body.decode("utf-8", "replace")
     signature = stripe.WebhookSignature._compute_signature(f"{at}.{text}", secret)
     headers = (("stripe-signature", f"t={at},v1={'0' * 64},v1={signature},v0=old"),)
-    return Received("POST", "https://example.com/in/x", headers, body, at * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, at * 1_000)
 
 
 reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
@@ -31,10 +31,10 @@ def test_what_its_library_signs_is_genuine() -> None:
 
 
 def test_what_was_changed_or_is_missing_or_old_is_refused() -> None:
-    assert reason(Received("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
+    assert reason(Received.of("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
     assert reason(signed(), "another") == "no_match"
-    assert reason(Received("POST", "", (), BODY, 0)) == "missing_header"
-    assert reason(Received("POST", "", (("Stripe-Signature", "v1=00"),), BODY, 0)) == "malformed_header"
+    assert reason(Received.of("POST", "", (), BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", (("Stripe-Signature", "v1=00"),), BODY, 0)) == "malformed_header"
     assert reason(signed(), now_s=NOW_S + 301) == "timestamp_too_old"
     assert reason(signed(), now_s=NOW_S - 301) == "timestamp_too_new"
 

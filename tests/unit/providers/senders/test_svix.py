@@ -11,7 +11,7 @@ from posthouse.testing.refusals import refusals
 
 #: From docs.svix.com, How to Verify Webhooks with the Svix Libraries.
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-EXAMPLE = Received(
+EXAMPLE = Received.of(
     "POST",
     "https://example.com/in/x",
     (
@@ -30,7 +30,7 @@ def signed(body: bytes = BODY, secret: str = SECRET, at: int = NOW_S, prefix: st
     signature = Webhook(secret).sign("msg_1", datetime.fromtimestamp(at, UTC), body.decode("utf-8", "replace"))
     values = {"id": "msg_1", "timestamp": str(at), "signature": signature}
     headers = tuple((f"{prefix}-{name}", value) for name, value in values.items())
-    return Received("POST", "https://example.com/in/x", headers, body, at * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, at * 1_000)
 
 
 reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
@@ -48,18 +48,18 @@ def test_what_is_signed_is_genuine_under_both_names(prefix: str) -> None:
 
 
 def test_what_was_changed_or_is_missing_or_old_is_refused() -> None:
-    assert reason(Received("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
+    assert reason(Received.of("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
     assert reason(signed(), "whsec_" + "A" * 32) == "no_match"
-    assert reason(Received("POST", "", signed().headers[:2], BODY, 0)) == "missing_header"
-    assert reason(Received("POST", "", (), BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", signed().headers[:2], BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", (), BODY, 0)) == "missing_header"
     assert reason(signed(), now_s=NOW_S + 301) == "timestamp_too_old"
 
 
 def test_a_second_set_of_headers_lends_no_other_identity() -> None:
     """Whoever replays a genuine request cannot give it another id by adding headers that are not checked."""
-    added = Received("POST", "", (*signed(prefix="webhook").headers, ("svix-id", "msg_2")), BODY, 0)
+    added = Received.of("POST", "", (*signed(prefix="webhook").headers, ("svix-id", "msg_2")), BODY, 0)
     assert reason(added) == "missing_header"
-    added = Received("POST", "", (*signed().headers, ("webhook-id", "msg_2")), BODY, 0)
+    added = Received.of("POST", "", (*signed().headers, ("webhook-id", "msg_2")), BODY, 0)
     assert reason(added) is None
     assert PRESET.read(added, BODY).items[0].identity == "msg_1"
 

@@ -30,7 +30,7 @@ FORM = ("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
 
 def form(fields: Any = FIELDS, signature: str | None = SIGNATURE, url: str = URL, *more: tuple[str, str]) -> Received:
     signed = () if signature is None else (("X-Twilio-Signature", signature),)
-    return Received("POST", url, (FORM, *signed, *more), urlencode(fields, doseq=True).encode(), 0)
+    return Received.of("POST", url, (FORM, *signed, *more), urlencode(fields, doseq=True).encode(), 0)
 
 
 def refused(received: Received, *secrets: str) -> str:
@@ -46,7 +46,7 @@ def test_its_own_examples_are_genuine() -> None:
     PRESET.scheme.verify(form(FIELDS, "kvajT1Ptam85bY51eRf/AJRuM3w="), [TOKEN], now_s=0)
     url = f"{URL}&bodySHA256=0a1ff7634d9ab3b95db5c9a2dfe9416e41502b283a80c7cf19632632f96e6620"
     headers = (("Content-Type", "application/json"), ("X-Twilio-Signature", "a9nBmqA0ju/hNViExpshrM61xv4="))
-    received = Received("POST", url, headers, b'{"property": "value", "boolean": true}', 0)
+    received = Received.of("POST", url, headers, b'{"property": "value", "boolean": true}', 0)
     PRESET.scheme.verify(received, [TOKEN], now_s=0)
 
 
@@ -90,15 +90,15 @@ def test_a_json_body_is_proved_by_its_digest_in_the_url() -> None:
     url = f"https://a.test/x?bodySHA256={hashlib.sha256(body).hexdigest()}"
     signature = oracle(TOKEN).compute_signature(url, {})
     headers = (("Content-Type", "application/json"), ("X-Twilio-Signature", signature))
-    received = Received("POST", url, headers, body, 0)
+    received = Received.of("POST", url, headers, body, 0)
     PRESET.scheme.verify(received, [TOKEN], now_s=0)
     (item,) = PRESET.read(received, body).items
     assert (item.type, item.identity, item.data) == ("com.twilio.messaging.message.sent", "EZ1", body[1:-1])
     assert item.occurred_at == 1_795_356_000_000
-    assert refused(Received("POST", url, headers, body + b" ", 0)) == "no_match"
+    assert refused(Received.of("POST", url, headers, body + b" ", 0)) == "no_match"
     plain = oracle(TOKEN).compute_signature("https://a.test/x", {})
     headers = (("Content-Type", "application/json"), ("X-Twilio-Signature", plain))
-    assert refused(Received("POST", "https://a.test/x", headers, body, 0)) == "missing_header"
+    assert refused(Received.of("POST", "https://a.test/x", headers, body, 0)) == "missing_header"
 
 
 def test_what_is_not_signed_is_refused() -> None:
@@ -106,7 +106,7 @@ def test_what_is_not_signed_is_refused() -> None:
     assert refused(form(), "54321") == "no_match"
     assert refused(form(signature="ü")) == "no_match"
     assert refused(form(signature=None)) == "missing_header"
-    assert refused(Received("POST", "https://[", (FORM, ("X-Twilio-Signature", "")), b"\xff", 0)) == "no_match"
+    assert refused(Received.of("POST", "https://[", (FORM, ("X-Twilio-Signature", "")), b"\xff", 0)) == "no_match"
 
 
 def test_what_a_message_and_a_call_hold() -> None:
@@ -126,7 +126,7 @@ def test_what_a_message_and_a_call_hold() -> None:
 
 
 def test_a_get_carries_its_fields_in_the_query() -> None:
-    (item,) = PRESET.read(Received("GET", "https://a.test/x?SmsSid=S&SmsStatus=received", (), b"", 0), b"").items
+    (item,) = PRESET.read(Received.of("GET", "https://a.test/x?SmsSid=S&SmsStatus=received", (), b"", 0), b"").items
     assert (item.type, item.data) == ("message.received", b'{"SmsSid":"S","SmsStatus":"received"}')
 
 
@@ -139,6 +139,6 @@ def test_it_repeats_no_answer_and_is_answered_without_a_body() -> None:
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"[" * 5_000, b"\xff\xfe", b"a=%ff", b"&" * 2_000])
 def test_odd_input_is_read_or_unreadable(body: bytes) -> None:
     for headers in ((FORM,), ()):
-        received = Received("POST", URL, headers, body, 0)
+        received = Received.of("POST", URL, headers, body, 0)
         with suppress(Unreadable):
             PRESET.read(received, body)

@@ -31,7 +31,7 @@ def signed(
         ("Twitch-Eventsub-Message-Type", kind),
         ("Twitch-Eventsub-Subscription-Type", named),
     )
-    return Received("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
 
 
 def test_what_twitch_signs_is_genuine_with_any_secret_in_use() -> None:
@@ -41,11 +41,11 @@ def test_what_twitch_signs_is_genuine_with_any_secret_in_use() -> None:
 @pytest.mark.parametrize(
     ("received", "secret", "now_s", "reason"),
     [
-        (Received("POST", "/", signed().headers, BODY + b" ", 0), SECRET, NOW_S, "no_match"),
+        (Received.of("POST", "/", signed().headers, BODY + b" ", 0), SECRET, NOW_S, "no_match"),
         (signed(), "another", NOW_S, "no_match"),
-        (Received("POST", "/", signed().headers[1:], BODY, 0), SECRET, NOW_S, "missing_header"),
-        (Received("POST", "/", signed().headers[:1], BODY, 0), SECRET, NOW_S, "missing_header"),
-        (Received("POST", "/", signed().headers[:2], BODY, 0), SECRET, NOW_S, "missing_header"),
+        (Received.of("POST", "/", signed().headers[1:], BODY, 0), SECRET, NOW_S, "missing_header"),
+        (Received.of("POST", "/", signed().headers[:1], BODY, 0), SECRET, NOW_S, "missing_header"),
+        (Received.of("POST", "/", signed().headers[:2], BODY, 0), SECRET, NOW_S, "missing_header"),
         (signed(), SECRET, NOW_S + 601, "timestamp_too_old"),
         (signed(), SECRET, NOW_S - 601, "timestamp_too_new"),
     ],

@@ -23,7 +23,7 @@ ODD = (b"", b"[]", b"null", b"7", b"\xff", b"[" * 9_000, b'{"event_type":' * 9_0
 def signed(body: bytes = BODY, secret: str = SECRET) -> Received:
     digest = base64.b64encode(hmac.new(secret.encode(), body, hashlib.sha256).digest()).decode()
     headers = (("Typeform-Signature", f"sha256={digest}"),)
-    return Received("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
 
 
 def test_what_typeform_signs_is_genuine_with_any_secret_in_use() -> None:
@@ -33,11 +33,11 @@ def test_what_typeform_signs_is_genuine_with_any_secret_in_use() -> None:
 @pytest.mark.parametrize(
     ("received", "secret", "reason"),
     [
-        (Received("POST", "/", signed().headers, BODY + b" ", 0), SECRET, "no_match"),
+        (Received.of("POST", "/", signed().headers, BODY + b" ", 0), SECRET, "no_match"),
         (signed(), "another", "no_match"),
-        (Received("POST", "/", (), BODY, 0), SECRET, "missing_header"),
-        (Received("POST", "/", (("Typeform-Signature", "AAAA"),), BODY, 0), SECRET, "malformed_header"),
-        (Received("POST", "/", (("Typeform-Signature", "sha256=?"),), BODY, 0), SECRET, "no_match"),
+        (Received.of("POST", "/", (), BODY, 0), SECRET, "missing_header"),
+        (Received.of("POST", "/", (("Typeform-Signature", "AAAA"),), BODY, 0), SECRET, "malformed_header"),
+        (Received.of("POST", "/", (("Typeform-Signature", "sha256=?"),), BODY, 0), SECRET, "no_match"),
     ],
 )
 def test_what_is_not_typeforms_is_refused(received: Received, secret: str, reason: str) -> None:

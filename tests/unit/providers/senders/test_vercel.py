@@ -16,7 +16,7 @@ BODY = b'{"id": "uev_1", "type": "deployment.created", "createdAt": 179999999912
 
 def signed(body: bytes = BODY, secret: str = SECRET) -> Received:
     digest = hmac.new(secret.encode(), body, hashlib.sha1).hexdigest()
-    return Received("POST", "https://example.com/in/x", (("X-Vercel-Signature", digest),), body, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", (("X-Vercel-Signature", digest),), body, NOW_S * 1_000)
 
 
 reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
@@ -27,11 +27,11 @@ def test_what_vercel_signs_is_genuine_with_any_secret_in_use() -> None:
 
 
 def test_what_was_changed_or_is_missing_is_refused() -> None:
-    assert reason(Received("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
+    assert reason(Received.of("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
     assert reason(signed(), "another") == "no_match"
-    assert reason(Received("POST", "", (), BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", (), BODY, 0)) == "missing_header"
     sha256 = hmac.new(SECRET.encode(), BODY, hashlib.sha256).hexdigest()
-    assert reason(Received("POST", "", (("X-Vercel-Signature", sha256),), BODY, 0)) == "no_match"
+    assert reason(Received.of("POST", "", (("X-Vercel-Signature", sha256),), BODY, 0)) == "no_match"
 
 
 def test_what_it_holds() -> None:

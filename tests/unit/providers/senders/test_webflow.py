@@ -21,7 +21,7 @@ def signed(body: bytes = BODY, secret: str = SECRET, at: int = NOW_S) -> Receive
     timestamp = str(at * 1_000 + 7)
     digest = hmac.new(secret.encode(), timestamp.encode() + b":" + body, hashlib.sha256).hexdigest()
     headers = (("x-webflow-timestamp", timestamp), ("x-webflow-signature", digest))
-    return Received("POST", "https://example.com/in/x", headers, body, at * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, at * 1_000)
 
 
 reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
@@ -32,10 +32,10 @@ def test_what_webflow_signs_is_genuine_with_any_secret_in_use() -> None:
 
 
 def test_what_was_changed_or_is_missing_or_old_is_refused() -> None:
-    assert reason(Received("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
+    assert reason(Received.of("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
     assert reason(signed(), "another") == "no_match"
-    assert reason(Received("POST", "", signed().headers[1:], BODY, 0)) == "missing_header"
-    assert reason(Received("POST", "", signed().headers[:1], BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", signed().headers[1:], BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", signed().headers[:1], BODY, 0)) == "missing_header"
     assert reason(signed(), now_s=NOW_S + 301) == "timestamp_too_old"
     assert reason(signed(), now_s=NOW_S - 301) == "timestamp_too_new"
 

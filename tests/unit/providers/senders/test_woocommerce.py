@@ -13,7 +13,9 @@ from posthouse.testing.refusals import refusals
 SECRET = "wc-secret"
 NOW_S = 1_800_000_000
 BODY = b'{"id": 727, "status": "processing", "date_modified_gmt": "2017-03-22T19:28:08"}'
-PING = Received("POST", "https://example.com/in/x", (("User-Agent", "WooCommerce/9 Hookshot"),), b"webhook_id=142", 0)
+PING = Received.of(
+    "POST", "https://example.com/in/x", (("User-Agent", "WooCommerce/9 Hookshot"),), b"webhook_id=142", 0
+)
 
 
 def signed(body: bytes = BODY, secret: str = SECRET) -> Received:
@@ -23,7 +25,7 @@ def signed(body: bytes = BODY, secret: str = SECRET) -> Received:
         ("X-WC-Webhook-Delivery-ID", "93e2"),
         ("X-WC-Webhook-Signature", digest),
     )
-    return Received("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
+    return Received.of("POST", "https://example.com/in/x", headers, body, NOW_S * 1_000)
 
 
 reason = refusals(PRESET, secret=SECRET, now_s=NOW_S)
@@ -34,9 +36,9 @@ def test_what_woocommerce_signs_is_genuine_with_any_secret_in_use() -> None:
 
 
 def test_what_was_changed_or_is_missing_is_refused() -> None:
-    assert reason(Received("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
+    assert reason(Received.of("POST", "", signed().headers, BODY + b" ", 0)) == "no_match"
     assert reason(signed(), "another") == "no_match"
-    assert reason(Received("POST", "", signed().headers[:2], BODY, 0)) == "missing_header"
+    assert reason(Received.of("POST", "", signed().headers[:2], BODY, 0)) == "missing_header"
 
 
 def test_what_it_holds() -> None:

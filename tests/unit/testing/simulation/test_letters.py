@@ -55,7 +55,7 @@ def test_what_a_letter_means_is_what_is_read_in_it(provider: str) -> None:
     assert len({letter.body for letter in written}) == LETTERS
     identities: dict[str, str] = {}
     for letter in written:
-        received = Received("POST", "https://a.example/in/t", letter.headers, letter.body, EPOCH_MS)
+        received = Received.of("POST", "https://a.example/in/t", letter.headers, letter.body, EPOCH_MS)
         assert is_genuine(received, provider) is not letter.forged
         if not letter.readable:
             with pytest.raises(Unreadable):

@@ -1,6 +1,6 @@
 -- name: insert_request
 -- One request to a source.
-INSERT INTO requests (key, source_key, environment, tenant, received_at, method, url, headers, verdict, status, body)
+INSERT INTO requests (key, source_key, environment, tenant, received_at, method, url, head, verdict, status, body)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_inbox_item
@@ -37,7 +37,7 @@ FROM heads WHERE source_key IS NOT NULL;
 -- postponed.
 SELECT
     i.position, i.waived, i.attempts, i.due_at,
-    r.key, r.source_key, r.received_at, r.method, r.url, r.headers, r.body, r.verdict, r.status
+    r.key, r.source_key, r.received_at, r.method, r.url, r.head, r.body, r.verdict, r.status
 FROM inbox AS i CROSS JOIN requests AS r ON r.key = i.request_key
 WHERE i.source_key = ?1 AND (i.request_key, i.position) > (?2, ?3) AND (i.due_at <= ?4 OR i.due_at > ?5)
 ORDER BY i.request_key, i.position LIMIT ?6;
@@ -111,8 +111,8 @@ SELECT json_group_array(json_array(
 FROM json_each(?1) AS j CROSS JOIN requests AS r ON r.key = j.value;
 
 -- name: request_contents
--- The headers and the body of a request.
-SELECT headers, body FROM requests WHERE key = ?1;
+-- The head and the body of a request.
+SELECT head, body FROM requests WHERE key = ?1;
 
 -- name: found_in_request
 -- The events that a request held: position, key, id, whether it is a repetition.
