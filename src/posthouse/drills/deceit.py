@@ -9,6 +9,7 @@ from posthouse.core.signature import generate_secret
 from posthouse.drills.events import digest_of
 from posthouse.drills.forgeries import EVENT_TYPE, Signed, Trap, blocked_urls, with_key, with_key_at, without_the_secret
 from posthouse.drills.ground import Ground
+from posthouse.drills.http_client import Answer
 from posthouse.drills.incoming import contents, quarantined, reverify
 from posthouse.drills.plan import DrillFailed
 from posthouse.drills.receivers import Inbox
@@ -20,7 +21,7 @@ from posthouse.drills.senders.cornerstone import Cornerstone
 from posthouse.drills.senders.gocardless import GoCardless
 from posthouse.drills.senders.pace import Pace
 from posthouse.drills.senders.tls import Authority
-from posthouse.drills.senders.wire import Answer, Connections, Failure, Request
+from posthouse.drills.senders.wire import Connections, Failure, Request
 from posthouse.providers.index import preset_named
 from posthouse.sdk.client import Problem, segment
 from posthouse.system import SystemClock

@@ -9,11 +9,12 @@ import msgspec
 
 from posthouse.config import CONFIG_FILE
 from posthouse.drills.ground import BOOKS_SECONDS, Ground
+from posthouse.drills.http_client import Answer
 from posthouse.drills.receivers import Inbox
 from posthouse.drills.receiving import Entrance, SourceBooks
 from posthouse.drills.report import Then
 from posthouse.drills.senders.tls import Authority
-from posthouse.drills.senders.wire import Answer, Failure, Request, Wire
+from posthouse.drills.senders.wire import Failure, Request, Wire
 from posthouse.sdk.client import segment
 
 CA_FILE: Final = "simulated-authority.pem"  #: in the data directory

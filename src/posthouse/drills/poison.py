@@ -14,7 +14,8 @@ from posthouse.drills.drill import Drill
 from posthouse.drills.events import Outgoing, outgoing
 from posthouse.drills.faulty_node import CRASH_TYPE
 from posthouse.drills.ground import Ground, common_rules
-from posthouse.drills.line import Answer, Line
+from posthouse.drills.http_client import Answer
+from posthouse.drills.line import Line
 from posthouse.drills.plan import RATE
 from posthouse.drills.publisher import ACCEPTED
 from posthouse.drills.recording import Kind

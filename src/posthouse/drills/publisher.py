@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from posthouse.drills.events import Outgoing
-from posthouse.drills.line import Answer, CutOff, Line, NotConnected
+from posthouse.drills.http_client import Answer
+from posthouse.drills.line import CutOff, Line, NotConnected
 from posthouse.drills.plan import DrillFailed
 
 CONNECTIONS: Final = 64

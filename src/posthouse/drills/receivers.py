@@ -5,16 +5,15 @@ All of it runs on the drill's background loop; others read plain numbers, or ask
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from http import HTTPStatus
-from typing import Final, NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
-import httptools
 import msgspec
 
 from posthouse.core.errors import SignatureInvalid
 from posthouse.core.signature import verify
 from posthouse.drills.events import digest_of_body
+from posthouse.drills.http_server import ServedConnection
 
 _OK: Final = 200
 _NOT_FOUND: Final = 404
@@ -88,7 +87,7 @@ class Inbox:
             return None
         return self.repeated[event][0] if event in self.repeated else seen.answered_at
 
-    def take(self, connection: "_Connection", headers: dict[str, str], body: bytes) -> None:
+    def take(self, connection: "_Connection", headers: Mapping[str, str], body: bytes) -> None:
         """Remember a request and answer it, or hold it."""
         event = headers.get("webhook-id", "")
         digest = self._checked(headers, body)
@@ -149,7 +148,7 @@ class Inbox:
             self.trace.append(Step(now, event, status))
         connection.answer(status)
 
-    def _checked(self, headers: dict[str, str], body: bytes) -> bytes:
+    def _checked(self, headers: Mapping[str, str], body: bytes) -> bytes:
         try:
             verify([self.secret], headers, body, now_s=int(time.time()))
             return digest_of_body(body)
@@ -220,64 +219,30 @@ class Receivers:
         return sum(inbox.delivered for inbox in list(self.inboxes.values()))
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(ServedConnection):
     def __init__(self, receivers: Receivers, *, is_hole: bool) -> None:
+        super().__init__(receivers.connections)
         self._receivers = receivers
         self.is_hole = is_hole
         self._inbox: Inbox | None = None
-        self._reset()
-
-    def answer(self, status: int) -> None:
-        self._transport.write(f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-length: 0\r\n\r\n".encode())
 
     def fall_silent(self) -> None:
         """Read nothing more, if it is one that is swallowed."""
         if self.is_hole and self._transport.is_reading():
             self._transport.pause_reading()
 
-    def abort(self) -> None:
-        self._transport.abort()
-
-    def _reset(self) -> None:
-        self._path = b""
-        self._headers: dict[str, str] = {}
-        self._body = b""
-
-    # -- asyncio.Protocol -----------------------------------------------------------------------
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._parser = httptools.HttpRequestParser(self)
-        self._receivers.connections.add(self)
+        super().connection_made(transport)
         if self._receivers.swallows:
             self.fall_silent()
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - as a Protocol has it
-        self._receivers.connections.discard(self)
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
         if self._inbox is not None:
             self._inbox.lost(self)
 
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.abort()
-
-    # -- httptools ------------------------------------------------------------------------------
-
-    def on_url(self, url: bytes) -> None:
-        self._path += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_body(self, body: bytes) -> None:
-        self._body += body
-
-    def on_message_complete(self) -> None:
-        headers, body = self._headers, self._body
-        self._inbox = self._receivers.inboxes.get(self._path.decode("latin-1"))
-        self._reset()
+    def take(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> None:  # noqa: ARG002 - POST all
+        self._inbox = self._receivers.inboxes.get(target)
         if self._inbox is None:
             self._receivers.strays += 1
             self.answer(_NOT_FOUND)

@@ -10,12 +10,13 @@ from typing import Final
 
 import msgspec
 
+from posthouse.drills.http_client import Answer
 from posthouse.drills.measures import P99, in_ms, percentile
 from posthouse.drills.receivers import Inbox
 from posthouse.drills.reckoning import Reckoning
 from posthouse.drills.report import Then
 from posthouse.drills.senders.books import Entry, Fate
-from posthouse.drills.senders.wire import Answer, Failure, Request, Wire
+from posthouse.drills.senders.wire import Failure, Request, Wire
 
 ANSWER_P99_MS_MAX: Final = 250.0
 ANSWER_MS_MAX: Final = 4_000.0  #: the least patient sender waits for 5 s

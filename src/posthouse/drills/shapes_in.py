@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from posthouse.core.limits import MIB, SOURCE_BODY_BYTES_DEFAULT, SOURCE_BODY_BYTES_MAX
 from posthouse.drills.drill import Drill
 from posthouse.drills.ground import Ground
+from posthouse.drills.http_client import Answer
 from posthouse.drills.incoming import contents, inbound_rules, quarantined, settle_entrances
 from posthouse.drills.measures import P99, in_ms, percentile
 from posthouse.drills.receivers import Inbox
@@ -17,7 +18,7 @@ from posthouse.drills.receiving import ANSWER_MS_MAX, Entrance, Stopwatch
 from posthouse.drills.recording import Kind
 from posthouse.drills.report import Findings, Then
 from posthouse.drills.senders.pace import Pace
-from posthouse.drills.senders.wire import Answer, Connections, Failure
+from posthouse.drills.senders.wire import Connections, Failure
 from posthouse.drills.shapes import Shape, batch, bombs, building_sites, doubtful, large, payment
 from posthouse.system import SystemClock
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from posthouse.drills.http_client import Answer
 from posthouse.drills.senders.asana import Asana
 from posthouse.drills.senders.autotask import Autotask
 from posthouse.drills.senders.boldpenguin import BoldPenguin, BoldPenguinApi
@@ -20,7 +21,7 @@ from posthouse.drills.senders.gocardless_api import GoCardlessApi
 from posthouse.drills.senders.local_server import LocalServer, Said
 from posthouse.drills.senders.pace import Pace
 from posthouse.drills.senders.tls import Authority
-from posthouse.drills.senders.wire import Answer, Connections, Request
+from posthouse.drills.senders.wire import Connections, Request
 from posthouse.providers.index import PRESETS
 from posthouse.providers.preset import Reading
 from posthouse.providers.received import Received as Arrived

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 import trustme
 
-from posthouse.drills.senders.wire import KEPT_BYTES_MAX, Answer, Connections, Failure, Request
+from posthouse.drills.http_client import Answer
+from posthouse.drills.senders.wire import KEPT_BYTES_MAX, Connections, Failure, Request
 from posthouse.testing.receiver import Answer as Answered
 from posthouse.testing.receiver import Close, Hang, Raw, Receiver, Reset
 

@@ -140,7 +140,8 @@ async def test_a_line_keeps_its_connection_and_says_what_went_wrong() -> None:
     async with Receiver() as node:
         line = Line(node.url.removesuffix("/hook"), "key")
         node.play(Answer(404, body=b"no"), Answer(200, close=True), Answer(200), Close(), Raw(b"nonsense\r\n\r\n"))
-        assert await line.ask("GET", "/a") == (404, b"no")
+        refused = await line.ask("GET", "/a")
+        assert (refused.status, refused.body) == (404, b"no")
         assert (await line.ask("GET", "/b")).status == 200
         assert (await line.ask("GET", "/c", b"{}")).status == 200
         assert [request.connection for request in node.requests] == [1, 1, 2]

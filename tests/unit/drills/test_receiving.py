@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from posthouse.drills.forgetful import per_second, second_events
+from posthouse.drills.http_client import Answer
 from posthouse.drills.receivers import Inbox, Seen
 from posthouse.drills.receiving import (
     SourceBooks,
@@ -19,7 +20,7 @@ from posthouse.drills.receiving import (
 from posthouse.drills.reckoning import Reckoning
 from posthouse.drills.repeated import handled_by_record, record_of
 from posthouse.drills.senders.books import Entry, Fate
-from posthouse.drills.senders.wire import Answer, Failure, Request
+from posthouse.drills.senders.wire import Failure, Request
 
 
 def scene() -> tuple[dict[str, Entry], Inbox]:

@@ -10,11 +10,12 @@ from typing import Any, Final
 import msgspec
 
 from posthouse.core.time_format import rfc3339
+from posthouse.drills.http_client import Answer
 from posthouse.drills.plan import DrillFailed
 from posthouse.drills.senders.books import Books, Event, Fate
 from posthouse.drills.senders.dispatch import Dispatch, Manner, Outcome, Parcel
 from posthouse.drills.senders.pace import Pace
-from posthouse.drills.senders.wire import Answer, Request, Wire
+from posthouse.drills.senders.wire import Request, Wire
 from posthouse.providers.senders.asana import PRESET
 
 TYPES: Final = ("task", "project", "story")

@@ -11,11 +11,12 @@ from typing import Any, Final
 import msgspec
 
 from posthouse.core.time_format import rfc3339
+from posthouse.drills.http_client import Answer
 from posthouse.drills.senders.books import Books, Event
 from posthouse.drills.senders.dispatch import Dispatch, Manner, Parcel, ship_all
 from posthouse.drills.senders.local_server import NOT_FOUND, Call, Said
 from posthouse.drills.senders.pace import Pace
-from posthouse.drills.senders.wire import Answer, Failure, Request, Wire
+from posthouse.drills.senders.wire import Failure, Request, Wire
 from posthouse.providers.senders.boldpenguin import PRESET
 
 #: The subjects are documented; of their actions there is no list.

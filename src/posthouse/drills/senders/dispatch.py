@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
+from posthouse.drills.http_client import Answer
 from posthouse.drills.senders.books import Attempt, Books, Event, Fate
 from posthouse.drills.senders.pace import Pace
-from posthouse.drills.senders.wire import Answer, Failure, Request, Wire
+from posthouse.drills.senders.wire import Failure, Request, Wire
 from posthouse.providers.preset import SenderRules
 
 OPEN_MAX: Final = 10_000  #: parcels that are not settled

@@ -9,10 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from posthouse.core.time_format import rfc3339
+from posthouse.drills.http_client import Answer
 from posthouse.drills.senders.books import Books, Event
 from posthouse.drills.senders.dispatch import Dispatch, Manner, Parcel, ship_all
 from posthouse.drills.senders.pace import Pace
-from posthouse.drills.senders.wire import Answer, Failure, Request, Wire
+from posthouse.drills.senders.wire import Failure, Request, Wire
 from posthouse.providers.senders.gocardless import PRESET
 
 EVENTS_PER_REQUEST: Final = 250

@@ -5,12 +5,12 @@ import json
 import ssl
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
-import httptools
 import msgspec
 
+from posthouse.drills.http_server import ServedConnection
 from posthouse.drills.senders.wire import HTTP_PORT, HTTPS_PORT
 
 LOOPBACK: Final = "127.0.0.1"
@@ -89,58 +89,13 @@ class LocalServer:
         return self._answer(call)
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(ServedConnection):
     def __init__(self, server: LocalServer) -> None:
+        super().__init__(server.connections, body_bytes_max=_BODY_BYTES_MAX)
         self._server = server
-        self._reset()
 
-    def abort(self) -> None:
-        self._transport.abort()
-
-    def _reset(self) -> None:
-        self._url = b""
-        self._headers: dict[str, str] = {}
-        self._body = b""
-
-    # -- asyncio.Protocol -----------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._parser = httptools.HttpRequestParser(self)
-        self._server.connections.add(self)
-
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - as a Protocol has it
-        self._server.connections.discard(self)
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.abort()
-
-    # -- httptools ------------------------------------------------------------------------------
-
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_body(self, body: bytes) -> None:
-        self._body += body
-        if len(self._body) > _BODY_BYTES_MAX:
-            self.abort()
-
-    def on_message_complete(self) -> None:
-        parts = urlsplit(self._url.decode("latin-1"))
-        method = self._parser.get_method().decode("latin-1")
-        call = Call(method, parts.path, dict(parse_qsl(parts.query)), self._headers, self._body)
-        self._reset()
-        said = self._server.answered(call)
+    def take(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> None:
+        parts = urlsplit(target)
+        said = self._server.answered(Call(method, parts.path, dict(parse_qsl(parts.query)), headers, body))
         body = json.dumps(said.document).encode()
-        lines = [f"HTTP/1.1 {int(said.status)} {HTTPStatus(said.status).phrase}", "Content-Type: application/json"]
-        lines += [f"{name}: {value}" for name, value in said.headers]
-        lines += [f"Content-Length: {len(body)}", "", ""]
-        self._transport.write("\r\n".join(lines).encode("latin-1") + body)
-        if not self._parser.should_keep_alive():
-            self._transport.close()
+        self.answer(said.status, [("content-type", "application/json"), *said.headers], body)

@@ -5,12 +5,13 @@ import ssl
 import time
 from collections import defaultdict
 from enum import StrEnum
-from http import HTTPStatus
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import httptools
 import msgspec
+
+from posthouse.drills.http_client import Answer, HttpConnection
 
 KEPT_BYTES_MAX: Final = 64 * 1024  #: of an answer's body; the rest is read and forgotten
 #: A connection that lay still for longer is not used again: its server may be closing it at this moment.
@@ -26,18 +27,6 @@ class Request(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     method: str = "POST"
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What came back."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""  #: the first ``KEPT_BYTES_MAX`` of it
-
-    def header(self, name: str) -> str | None:
-        """The first value of a header, whatever the case of its name."""
-        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
 
 class Failure(StrEnum):
@@ -79,7 +68,7 @@ class Connections:
     def __init__(self, most: int, *, tls: ssl.SSLContext | None = None) -> None:
         self._room = asyncio.Semaphore(most)
         self._tls = tls
-        self._idle: defaultdict[_Origin, list[_Connection]] = defaultdict(list)
+        self._idle: defaultdict[_Origin, list[HttpConnection]] = defaultdict(list)
 
     async def send(self, request: Request, *, deadline_s: float, connect_s: float | None = None) -> Answer | Failure:
         """See :meth:`Wire.send`."""
@@ -120,15 +109,17 @@ class Connections:
             self._put_back(origin, connection)
         return answer
 
-    async def _connect(self, origin: _Origin) -> "_Connection":
+    async def _connect(self, origin: _Origin) -> HttpConnection:
         tls = None
         if origin.is_tls:
             tls = self._tls = self._tls or ssl.create_default_context()
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(_Connection, origin.host, origin.port, ssl=tls)
+        _, connection = await loop.create_connection(
+            lambda: HttpConnection(kept_bytes_max=KEPT_BYTES_MAX), origin.host, origin.port, ssl=tls
+        )
         return connection
 
-    def _still_open(self, origin: _Origin) -> "_Connection | None":
+    def _still_open(self, origin: _Origin) -> HttpConnection | None:
         idle = self._idle[origin]
         while idle:
             connection = idle.pop()
@@ -137,7 +128,7 @@ class Connections:
             connection.abort()
         return None
 
-    def _put_back(self, origin: _Origin, connection: "_Connection | None") -> None:
+    def _put_back(self, origin: _Origin, connection: HttpConnection | None) -> None:
         """Keep a connection for the next request, unless something is still to come on it."""
         if connection is None:
             return
@@ -146,78 +137,3 @@ class Connections:
         else:
             connection.used_at = time.monotonic()
             self._idle[origin].append(connection)
-
-
-class _Connection(asyncio.Protocol):
-    def __init__(self) -> None:
-        self.is_closed = False
-        self.is_busy = False  #: a request is without its whole answer
-        self.used_at = 0.0
-        self._answer: asyncio.Future[Answer] | None = None
-        self._begin()
-
-    async def exchange(self, request: bytes) -> Answer:
-        if self.is_closed:
-            raise ConnectionResetError("the other side hung up")
-        self._begin()
-        self.is_busy = True
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return await self._answer
-
-    def abort(self) -> None:
-        self.is_closed = True
-        self._transport.abort()
-
-    def _begin(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._headers: list[tuple[str, str]] = []
-        self._body = b""
-        self._ends_with_connection = False
-
-    # -- asyncio.Protocol -----------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.is_closed = True
-        if self._ends_with_connection and error is None:
-            self.on_message_complete()
-        else:
-            self._fail(error or ConnectionResetError("the other side hung up"))
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self.abort()
-            self._fail(error)
-
-    # -- httptools ------------------------------------------------------------------------------
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
-
-    def on_headers_complete(self) -> None:
-        names = {name.lower() for name, _ in self._headers}
-        self._ends_with_connection = names.isdisjoint({"content-length", "transfer-encoding"})
-
-    def on_body(self, body: bytes) -> None:
-        self._body = (self._body + body)[:KEPT_BYTES_MAX]
-
-    def on_message_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if status < HTTPStatus.OK:  # an interim answer; the real one follows
-            self._headers, self._body = [], b""
-            return
-        self.is_busy = False
-        self._ends_with_connection = False
-        if not self._parser.should_keep_alive():
-            self.is_closed = True
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(Answer(status, tuple(self._headers), self._body))
-
-    def _fail(self, error: Exception) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)

@@ -10,9 +10,10 @@ import pytest
 
 from posthouse.core.limits import SOURCE_BODY_BYTES_DEFAULT
 from posthouse.drills.events import digest_of
+from posthouse.drills.http_client import Answer
 from posthouse.drills.senders.books import Books, Entry
 from posthouse.drills.senders.pace import Pace
-from posthouse.drills.senders.wire import Answer, Failure, Request
+from posthouse.drills.senders.wire import Failure, Request
 from posthouse.providers.index import PRESETS
 from posthouse.providers.preset import Reading
 from posthouse.providers.received import Received, content

@@ -6,10 +6,11 @@ import msgspec
 import pytest
 from tests.unit.drills.senders.conftest import URL, Result, World, only, read, received, said, written
 
+from posthouse.drills.http_client import Answer
 from posthouse.drills.plan import DrillFailed
 from posthouse.drills.senders.asana import Asana
 from posthouse.drills.senders.books import Fate
-from posthouse.drills.senders.wire import Answer, Failure, Request
+from posthouse.drills.senders.wire import Failure, Request
 from posthouse.providers.senders.asana import PRESET
 
 DAY_S = 86_400
