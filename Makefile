@@ -6,6 +6,9 @@ BIN := .venv/bin
 ARGS ?=
 SEEDS ?= 500
 
+# Where Python may not keep what it compiled, every process that a verb starts compiles all its code anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo dev check test sim mutants bench bench-receive lock docs clean
 

@@ -14,7 +14,8 @@ import signal
 import sys
 import time
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Self
@@ -31,6 +32,7 @@ PLUGINS: Final = ("pytest_asyncio.plugin", "pytest_timeout", "_hypothesis_pytest
 
 START_SECONDS_MAX: Final = 20.0  #: for pytest to begin, on a busy machine
 SLOWER: Final = 5  #: a run that takes so many times as long as without the bug hangs
+PATIENCE_SECONDS: Final = 5.0  #: then a run most likely waits for what never comes, and another one begins beside it
 CLEAN_SECONDS_MAX: Final = 600.0
 ALL_SECONDS_MAX: Final = 600.0
 _NOTHING_FAILED, _TESTS_FAILED = 0, 1  # exit codes of pytest
@@ -112,29 +114,57 @@ def load(folder: Path) -> list[Mutant]:
 # -- running pytest -----------------------------------------------------------------------------------
 
 
-async def run_pytest(tree: Path, arguments: Sequence[str], *, seconds_max: float) -> Run:
-    """Run pytest in ``tree`` on the code of ``tree``; ended with all that it started after ``seconds_max``."""
-    record, printed = tree.with_suffix(".record"), tree.with_suffix(".printed")  # beside it, for its files are shared
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHOUSE_")}
-    environment |= {"PYTHONPATH": str(tree / "src"), "PYTHONHASHSEED": "0", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    plugins = [option for name in (*PLUGINS, "no:cacheprovider") for option in ("-p", name)]
-    command = [sys.executable, str(tree / CHILD), str(tree), str(record), "-q", *plugins, *arguments]
-    started = time.monotonic()
-    with printed.open("wb") as output:
+class Nursery:
+    """A process that has imported what all runs of pytest need, and runs one after the other, each in a fork of it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls) -> Self:
+        """A new one."""
+        names = {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH"}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("POSTHOUSE_") and k not in names}
+        environment |= {"PYTHONHASHSEED": "0", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *command, cwd=tree, env=environment, stdout=output, stderr=output, start_new_session=True
+            sys.executable, str(ROOT / CHILD), stdin=pipe, stdout=pipe, env=environment, start_new_session=True
         )
+        return cls(process)
+
+    async def run_pytest(self, tree: Path, arguments: Sequence[str], *, seconds_max: float) -> Run:
+        """Run pytest in ``tree`` on the code of ``tree``; ended with all that it started after ``seconds_max``."""
+        record, printed = tree.with_suffix(".record"), tree.with_suffix(".printed")  # beside it: its files are shared
+        plugins = [option for name in (*PLUGINS, "no:cacheprovider") for option in ("-p", name)]
+        order: dict[str, object] = {"tree": str(tree), "record": str(record), "printed": str(printed)}
+        order["arguments"] = ["-q", *plugins, *arguments]
+        assert self._process.stdin is not None
+        started = time.monotonic()
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        run, code = await self._number(), None
+        ending = asyncio.ensure_future(self._number())
         try:
             async with asyncio.timeout(seconds_max):
-                code: int | None = await process.wait()
+                code = await asyncio.shield(ending)
         except TimeoutError:
-            code = None
+            pass
         finally:
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-    lines = printed.read_text("utf-8", "replace").splitlines()[-_OUTPUT_LINES:]
-    return _read_record(record, code, time.monotonic() - started, "\n".join(lines))
+            if not ending.done():
+                os.killpg(run, signal.SIGKILL)
+                await ending
+        seconds = time.monotonic() - started
+        lines = printed.read_text("utf-8", "replace").splitlines()[-_OUTPUT_LINES:]
+        return _read_record(record, code, seconds, "\n".join(lines))
+
+    async def close(self) -> None:
+        """End it."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    async def _number(self) -> int:
+        assert self._process.stdout is not None
+        return int(await self._process.stdout.readline())
 
 
 def _read_record(record: Path, code: int | None, seconds: float, output: str) -> Run:
@@ -171,11 +201,13 @@ def seconds_of(targets: Iterable[str], tests: Mapping[str, float]) -> float:
 class Check:
     """Tries mutants, ``jobs`` at a time, in copies of one clean tree."""
 
-    def __init__(self, place: Path, *, jobs: int) -> None:
+    def __init__(self, place: Path, belongings: AsyncExitStack, *, jobs: int) -> None:
         self._place = place
+        self._belongings = belongings
         self._clean = place / "clean"
         self._jobs = jobs
         self._free = asyncio.Semaphore(jobs)
+        self._idle: list[Nursery] = []
         self._targets: Sequence[str] = ()
         self._tests: Mapping[str, float] = {}
 
@@ -183,7 +215,7 @@ class Check:
         """Make the clean tree and run ``targets`` on it; whether all of them passed."""
         shutil.copytree(ROOT, self._clean, ignore=_LEFT_OUT)
         arguments = [*targets, "-n", str(self._jobs)]
-        run = await run_pytest(self._clean, arguments, seconds_max=CLEAN_SECONDS_MAX)
+        run = await self._run_pytest(self._clean, arguments, seconds_max=CLEAN_SECONDS_MAX)
         self._targets, self._tests = targets, run.tests
         if run.code == _NOTHING_FAILED:
             print(f"Without a bug all {len(run.tests)} tests pass, in {run.seconds:.1f} s.", flush=True)
@@ -192,29 +224,54 @@ class Check:
         print("The tests do not pass without a bug, so they can prove nothing.")
         return False
 
+    def seconds(self, mutant: Mutant) -> float:
+        """How long the tests that should catch it take without the bug."""
+        return seconds_of(mutant.caught_by, self._tests)
+
     async def try_out(self, mutant: Mutant) -> Verdict:
         """Put one bug in and run the tests that should catch it, up to the first that does."""
-        seconds_max = START_SECONDS_MAX + SLOWER * seconds_of(mutant.caught_by, self._tests)
-        async with self._free:
-            return await self._judge(mutant, ["-x", *mutant.caught_by], seconds_max=seconds_max)
+        usual = SLOWER * self.seconds(mutant)
+        async with self._turn(PATIENCE_SECONDS + usual):
+            return await self._judge(mutant, ["-x", *mutant.caught_by], seconds_max=START_SECONDS_MAX + usual)
 
     async def try_all(self, mutant: Mutant) -> Verdict:
         """Put one bug in and run all fast tests; every one that notices it."""
         arguments = ["-n", str(self._jobs), *self._targets]
         return await self._judge(mutant, arguments, seconds_max=ALL_SECONDS_MAX)
 
+    @asynccontextmanager
+    async def _turn(self, seconds: float) -> AsyncIterator[None]:
+        """One of so many at a time; who takes longer than ``seconds`` goes on, but no longer counts."""
+        await self._free.acquire()
+        with ExitStack() as counted:
+            counted.callback(self._free.release)
+            timer = asyncio.get_running_loop().call_later(seconds, counted.close)
+            counted.callback(timer.cancel)
+            yield
+
     async def _judge(self, mutant: Mutant, arguments: Sequence[str], *, seconds_max: float) -> Verdict:
         tree = self._place / mutant.name
         try:
             shutil.copytree(self._clean, tree, ignore=_REWRITTEN, copy_function=os.link)
             mutant.apply(tree)
-            verdict = verdict_of(mutant, await run_pytest(tree, arguments, seconds_max=seconds_max))
+            verdict = verdict_of(mutant, await self._run_pytest(tree, arguments, seconds_max=seconds_max))
         except (OSError, ValueError) as error:
             verdict = Verdict(mutant.name, "unusable", 0.0, says=str(error))
         finally:
             shutil.rmtree(tree, ignore_errors=True)
         show(verdict)
         return verdict
+
+    async def _run_pytest(self, tree: Path, arguments: Sequence[str], *, seconds_max: float) -> Run:
+        nursery = self._idle.pop() if self._idle else await self._new_nursery()
+        run = await nursery.run_pytest(tree, arguments, seconds_max=seconds_max)
+        self._idle.append(nursery)
+        return run
+
+    async def _new_nursery(self) -> Nursery:
+        nursery = await Nursery.start()
+        self._belongings.push_async_callback(nursery.close)
+        return nursery
 
 
 def verdict_of(mutant: Mutant, run: Run) -> Verdict:
@@ -238,20 +295,22 @@ def show(verdict: Verdict) -> None:
 
 
 async def check(mutants: Sequence[Mutant], *, jobs: int, everything: bool) -> list[Verdict] | None:
-    """Try them all; None if the tests do not even pass without a bug."""
+    """Try them all, the longest first; None if the tests do not even pass without a bug."""
     with TemporaryDirectory(prefix="posthouse-mutants-") as place:
-        trial = Check(Path(place), jobs=jobs)
-        if everything:
-            targets = [folder for folder in FAST if (ROOT / folder).is_dir()]
-        else:
-            targets = list(dict.fromkeys(target for mutant in mutants for target in mutant.caught_by))
-        if not await trial.clean(targets):
-            return None
-        if everything:
-            return [await trial.try_all(mutant) for mutant in mutants]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(trial.try_out(mutant)) for mutant in mutants]
-        return [task.result() for task in tasks]
+        async with AsyncExitStack() as belongings:
+            trial = Check(Path(place), belongings, jobs=jobs)
+            if everything:
+                targets = [folder for folder in FAST if (ROOT / folder).is_dir()]
+            else:
+                targets = list(dict.fromkeys(target for mutant in mutants for target in mutant.caught_by))
+            if not await trial.clean(targets):
+                return None
+            if everything:
+                return [await trial.try_all(mutant) for mutant in mutants]
+            longest_first = sorted(mutants, key=trial.seconds, reverse=True)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(trial.try_out(mutant)) for mutant in longest_first]
+            return [task.result() for task in tasks]
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -7,8 +7,8 @@ import sys
 
 import steps
 
-#: Folders of tests that run together, how, and for how many seconds at most.
-TOGETHER = (("integration", "e2e", "model"), ("simulation",))
+#: Folders of tests that run together, and on how many processes. Drills and nodes wait as long as they work.
+TOGETHER = {("integration", "e2e", "model"): 3, ("simulation",): 2}
 ALONE = "rigs"
 SECONDS_MAX = 1_200
 RIG_SECONDS_MAX = 2_400
@@ -24,11 +24,12 @@ PROGRAMS = {
 def main(arguments: list[str]) -> int:
     """Run everything, also after a failure; 0 if all passed."""
     good = True
-    for names in TOGETHER:
-        command = ["pytest", "--durations=5", "-n", "2", "--dist", "loadgroup", *steps.folders(names), *arguments]
-        good &= steps.run(" and ".join(names), command, seconds_max=SECONDS_MAX)
+    for names, workers in TOGETHER.items():
+        how = ["--durations=5", "-n", str(workers), "--dist", "loadgroup"]
+        command = ["pytest", *how, *steps.folders(names), *arguments]
+        good &= steps.run(" and ".join(names), command, seconds_max=SECONDS_MAX, in_memory=True)
     for name, (command, seconds_max) in PROGRAMS.items():
-        good &= steps.run(name, command, seconds_max=seconds_max)
+        good &= steps.run(name, command, seconds_max=seconds_max, in_memory=True)
     command = ["pytest", "--durations=5", *steps.folders((ALONE,)), *arguments]
     good &= steps.run(ALONE, command, seconds_max=RIG_SECONDS_MAX)
     return 0 if good else 1

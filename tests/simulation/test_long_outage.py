@@ -1,8 +1,8 @@
 """Days and weeks of an endpoint that is down, in virtual time: a whole node, but for its API's socket.
 
-What a node does every few seconds to be safe (renewing leases, looking at all queues and at jobs) it does every
-hour here, or there would be millions of such turns in which nothing happens. Retries, probes and the
-recovery keep their own times. Chance adds nothing to any delay.
+What a node does every few seconds to be safe (renewing leases, looking at all queues, at jobs, at the inbox, at sources
+and at the clock) it does every hour here, or there would be millions of such turns in which nothing happens. Retries,
+probes and the recovery keep their own times. Chance adds nothing to any delay.
 """
 
 import asyncio
@@ -18,9 +18,10 @@ from posthouse.config import Config
 from posthouse.core.health import PROBE_SECONDS_MAX, RAMP_FACTOR
 from posthouse.core.model import Environment
 from posthouse.drills.measures import most_within
-from posthouse.engine import jobs, ownership, sweeper
+from posthouse.engine import jobs, ownership, sweeper, timers
 from posthouse.gateway.books import Books
 from posthouse.gateway.endpoint_input import EndpointSpec
+from posthouse.inbox import inbox, keeper
 from posthouse.node import Node
 from posthouse.store.protocol import Store
 from posthouse.testing.disk import memory_folder
@@ -125,6 +126,9 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
     monkeypatch.setattr(ownership, "LEASE_RENEW_MS", HOUR * 1_000)
     monkeypatch.setattr(sweeper, "SWEEP_SECONDS", HOUR)
     monkeypatch.setattr(jobs, "LOOK_SECONDS", HOUR)
+    monkeypatch.setattr(timers, "_SLEEP_MS_MAX", HOUR * 1_000)
+    monkeypatch.setattr(inbox, "SWEEP_SECONDS", HOUR)
+    monkeypatch.setattr(keeper, "LOOK_SECONDS", HOUR)
     monkeypatch.setattr("posthouse.node._STATS_SECONDS", HOUR)
     loop = SimLoop(1, shuffle=0.0, trace=Trace(), steps_max=100_000_000)
 

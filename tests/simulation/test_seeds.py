@@ -12,7 +12,7 @@ from posthouse.testing.simulation.plan import SourceVerb
 from posthouse.testing.simulation.profiles import PROFILES
 from posthouse.testing.simulation.runner import Report, run_all
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("seeds")]  # they share one report
+pytestmark = pytest.mark.timeout(600)
 
 SEEDS = (*range(24), 92)  # the last one has what is rare in the others
 TWICE = 3

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx2
 
@@ -31,6 +31,10 @@ from posthouse.store.protocol import (
 from posthouse.system import SystemEntropy
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.scripted_transport import ScriptedTransport
+
+#: Turns of the loop, each a millisecond or more, in which requests stay open and nothing else happens. The longest that
+#: a node waits of itself with a request in hand is a second.
+_TURNS_MAX: Final = 5_000
 
 
 class House:
@@ -177,13 +181,23 @@ class House:
             await self.quiet(hanging=hanging)
 
     async def quiet(self, *, hanging: int = 0) -> None:
-        """Let the loop turn until nothing more happens unless time passes."""
+        """Let the loop turn until nothing more happens unless time passes.
+
+        Raises AssertionError if nothing more happens and more than ``hanging`` requests stay open all the same.
+        """
         engine = self.node.engine
         dispatcher, refills = engine._dispatcher, engine._refills  # noqa: SLF001 - nobody else has to know
+        seen, turns = (0, 0), 0
 
         def is_quiet() -> bool:
-            busy = len(dispatcher._tasks) > hanging or dispatcher._tick_due or refills._reads  # noqa: SLF001
-            return not busy and not engine.settler.unsettled
+            nonlocal seen, turns
+            if dispatcher._tick_due or refills._reads or engine.settler.unsettled:  # noqa: SLF001
+                turns = 0
+                return False
+            now = len(dispatcher._tasks), len(self.transport.requests)  # noqa: SLF001
+            seen, turns = now, turns + 1 if now == seen else 0
+            assert turns < _TURNS_MAX, f"{now[0]} requests stay open, not {hanging}"
+            return now[0] <= hanging
 
         await self.until(is_quiet)
 
