@@ -20,6 +20,11 @@ def head_of(headers: Iterable[tuple[str, str]]) -> str:
     return head if head.isascii() else head.encode("latin-1", "replace").decode("latin-1")
 
 
+def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The lines of these headers as they stand on the wire."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
 def headers_of(head: str) -> tuple[tuple[str, str], ...]:
     """All headers in their order; names in lower case, values without the blanks around them."""
     parts = [line.partition(":") for line in head.split(_END) if line]

@@ -1,6 +1,7 @@
 """One connection of a small server: whole requests in. What is answered, and when, is up to who listens."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
@@ -8,7 +9,7 @@ from typing import Any, cast
 import httptools
 
 
-class ServedConnection(asyncio.Protocol):
+class ServedConnection(asyncio.Protocol, ABC):
     """An HTTP/1.1 connection that reads requests, for a subclass that answers them.
 
     Args:
@@ -21,6 +22,7 @@ class ServedConnection(asyncio.Protocol):
         self._body_bytes_max = body_bytes_max
         self._reset()
 
+    @abstractmethod
     def take(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> None:
         """Answer a request, now or later.
 
@@ -30,7 +32,6 @@ class ServedConnection(asyncio.Protocol):
             headers: names in lower case; of one that stands twice the last value.
             body: whole.
         """
-        raise NotImplementedError
 
     def answer(self, status: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
         """Write a whole answer, and close if the request wanted that."""

@@ -11,6 +11,7 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from posthouse.core.errors import MethodNotAllowed, NotFound, PosthouseError, TooLarge
+from posthouse.core.head import lines_of
 from posthouse.core.ids import SOURCE, make_id
 from posthouse.core.inbound import Source
 from posthouse.core.ports import Clock
@@ -139,7 +140,7 @@ class InboundEdge:
         async with self._bodies.collect(message, receive, bytes_max=source.rules.body_bytes_max) as body:
             path, query = scope["raw_path"].decode("ascii"), scope["query_string"].decode("latin-1")
             url = self._url(scope["scheme"], fields.get(b"host", b"").decode("latin-1"), path, query)
-            head = b"".join([b"%b: %b\r\n" % header for header in scope["headers"]]).decode("latin-1")
+            head = lines_of(scope["headers"]).decode("latin-1")
             received = Received(method, url, head, body, self._clock.now_ms())
             return await self._receiver.receive(source, received)
 
@@ -205,4 +206,4 @@ def _write(exchange: Exchange, reply: Reply) -> None:
 
 def _write_problem(exchange: Exchange, error: PosthouseError) -> None:
     body, headers = encode_problem(error, PREFIX)
-    exchange.answer(error.status, b"".join([b"%b: %b\r\n" % header for header in headers]), body)
+    exchange.answer(error.status, lines_of(headers), body)

@@ -65,11 +65,11 @@ def _host_if_plain(head: bytes, size: int) -> str | None:
     framing = _FRAMING.findall(head)
     if len(framing) != 2:  # noqa: PLR2004 - a host and a length
         framing = [field for field in framing if (field[0].lower(), field[1].lower()) != _KEEP_ALIVE]
+        if len(framing) != 2:  # noqa: PLR2004 - as above
+            return None
     said = {name.lower(): value for name, value in framing}
-    if len(framing) != 2 or len(said) != 2:  # noqa: PLR2004 - as above
-        return None
-    host, length = said.get(b"host"), said.get(b"content-length")
-    if host is None or length is None or not (length.isdigit() and len(length) <= _LENGTH_DIGITS_MAX):
+    host, length = said.get(b"host"), said.get(b"content-length", b"")
+    if host is None or not (length.isdigit() and len(length) <= _LENGTH_DIGITS_MAX):
         return None
     return host.rstrip(b"\t ").decode("latin-1") if int(length) == size <= BODY_BYTES_MAX else None
 

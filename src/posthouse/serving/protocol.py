@@ -21,6 +21,7 @@ from posthouse.core.errors import (
     RequestTimeout,
     TooLarge,
 )
+from posthouse.core.head import lines_of
 from posthouse.serving.connections import Connections
 from posthouse.serving.direct import Direct, Exchange
 from posthouse.serving.glance import BODY_BYTES_MAX as DIRECT_BODY_BYTES_MAX
@@ -181,8 +182,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._cycle_before = self.cycle
         if self._shared.direct is not None and self._may_be_direct(self._shared.direct):
             keep_alive = version != "1.0" and self.parser.should_keep_alive()
-            lines = b"".join([b"%b: %b\r\n" % header for header in self.headers])
-            texts = (self.parser.get_method(), self.url, self._host or b"", lines)
+            texts = (self.parser.get_method(), self.url, self._host or b"", lines_of(self.headers))
             method, target, host, head = (text.decode("latin-1") for text in texts)
             self._exchange = Exchange(self, method, target, host, head, keep_alive=keep_alive)
             self.cycle = self._exchange  # type: ignore[assignment]
@@ -312,10 +312,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._linger(b"")
             return
         body, headers = encode_problem(error, "")
-        head = [STATUS_LINE[error.status]]
-        for name, value in (*self.server_state.default_headers, *headers, (b"connection", b"close")):
-            head += (name, b": ", value, b"\r\n")
-        self._linger(b"".join((*head, b"\r\n", body)))
+        head = lines_of((*self.server_state.default_headers, *headers, (b"connection", b"close")))
+        self._linger(b"".join((STATUS_LINE[error.status], head, b"\r\n", body)))
 
     def _linger(self, content: bytes) -> None:
         """Send ``content`` and close our half. To close fully at once could cost the other side the answer."""
