@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 import pytest
 
-from posthouse.store.sqlite.statements import parse
+from posthouse.store.shared.statements import parse
 
 MUTANTS_MIN = 20
 NODE = "src/posthouse/"

@@ -11,7 +11,8 @@ from posthouse.core import ids
 from posthouse.core.delivery import State
 from posthouse.core.jobs import Job, JobFilter, JobKind, JobMode
 from posthouse.core.model import Environment
-from posthouse.store.sqlite.candidates import END, PART_ROWS, STEP_ROWS, Place, find, superseded
+from posthouse.store.shared.candidates import END, PART_ROWS, STEP_ROWS, Place
+from posthouse.store.sqlite.candidates import find, superseded
 from posthouse.store.sqlite.statements import SQL
 
 FIRST = ids.first_key_at(1_800_000_000_000)

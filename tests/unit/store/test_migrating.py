@@ -9,8 +9,9 @@ import pytest
 
 from posthouse.core.errors import StoreIncompatible
 from posthouse.core.head import headers_of
+from posthouse.store.shared.migrations import Migration
 from posthouse.store.sqlite.deduping import is_whole
-from posthouse.store.sqlite.migrating import APPLICATION_ID, Migration, check_ours, known_migrations, migrate
+from posthouse.store.sqlite.migrating import APPLICATION_ID, check_ours, known_migrations, migrate
 
 KNOWN = known_migrations()
 MORE = [*KNOWN, Migration(len(KNOWN) + 1, "more", "CREATE TABLE more (n INTEGER) STRICT;")]

@@ -6,7 +6,8 @@ from importlib.resources import files
 import apsw
 import pytest
 
-from posthouse.store.sqlite.statements import SQL, parse
+from posthouse.store.shared.statements import parse
+from posthouse.store.sqlite.statements import SQL
 
 #: Statements that read a table from end to end, and why they may.
 SCANS = {

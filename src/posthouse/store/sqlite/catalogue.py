@@ -1,22 +1,19 @@
 """Endpoints, sources, tenants and API keys. Reading takes one step: the database hands over one JSON document."""
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import apsw
 import msgspec
 
 from posthouse.core.errors import IdempotencyConflict, NotFound
-from posthouse.core.inbound import Source, SourceRules
-from posthouse.core.model import ApiKey, Endpoint, EndpointState, Environment, Scope, Secret, Tenant
-from posthouse.core.rules import Rules
+from posthouse.core.inbound import Source
+from posthouse.core.model import ApiKey, Endpoint, EndpointState, Environment, Scope, Tenant
 from posthouse.store.protocol import CatalogueSnapshot, Remembered
+from posthouse.store.shared.catalogue import ENDPOINTS, SOURCES, TENANTS
 from posthouse.store.sqlite.readers import Readers
 from posthouse.store.sqlite.rows import rows_of, value_of
 from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.writer import Steps, Writer
-
-_Thing = TypeVar("_Thing", Endpoint, Source, Tenant)
 
 _ALL_API_KEYS: Final = SQL["all_api_keys"]
 _ALL_ENDPOINTS: Final = SQL["all_endpoints"]
@@ -46,29 +43,6 @@ class _StoredApiKey(msgspec.Struct, frozen=True):
     created_at: int
 
 
-_ENDPOINT: Final = msgspec.json.Decoder(Endpoint)
-_ENDPOINTS: Final = msgspec.json.Decoder(tuple[Endpoint, ...])
-_DOCUMENTS: Final = msgspec.json.Decoder(tuple[msgspec.Raw, ...])
-
-#: The JSON of an endpoint: the shape of each column, and what stands for a value that has another one. With these
-#: the endpoint is owed everything and no rule lets it be sent to, until somebody writes the column anew.
-_SHAPES: Final[dict[str, tuple[Any, Any]]] = {
-    "events": (tuple[str, ...], ("*", "")),
-    "headers": (tuple[tuple[str, str], ...], (("", ""),)),
-    "secrets": (tuple[Secret, ...], ()),
-    "rules": (Rules, {"rate": ""}),
-}
-
-#: The same of a source: it knows nobody, so what comes waits in quarantine until somebody writes the column anew.
-_SOURCE_SHAPES: Final[dict[str, tuple[Any, Any]]] = {
-    "secrets": (tuple[Secret, ...], ()),
-    "rules": (SourceRules, {}),
-}
-
-_SOURCE: Final = msgspec.json.Decoder(Source)
-_SOURCES: Final = msgspec.json.Decoder(tuple[Source, ...])
-_TENANT: Final = msgspec.json.Decoder(Tenant)
-_TENANTS: Final = msgspec.json.Decoder(tuple[Tenant, ...])
 _API_KEYS: Final = msgspec.json.Decoder(list[_StoredApiKey])
 
 
@@ -112,7 +86,7 @@ class SqliteCatalogue:
     async def endpoint(self, key: int) -> Endpoint | None:
         """One endpoint, deleted ones included; see the protocol."""
         rows = await self._readers.read(lambda connection: rows_of(connection, _ONE_ENDPOINT, (key,)))
-        return _endpoint(rows[0][0]) if rows else None
+        return ENDPOINTS.of_document(rows[0][0]) if rows else None
 
     async def set_endpoint_state(self, key: int, state: EndpointState, *, reason: str | None, now: int) -> int:
         """Change only the state; see the protocol.
@@ -177,8 +151,8 @@ def _load(connection: apsw.Connection) -> CatalogueSnapshot:
     stored = _API_KEYS.decode(value_of(connection, _ALL_API_KEYS))
     return CatalogueSnapshot(
         version=value_of(connection, _CATALOGUE_VERSION),
-        endpoints=_all(value_of(connection, _ALL_ENDPOINTS), _ENDPOINTS, _endpoint),
-        tenants=_all(value_of(connection, _ALL_TENANTS), _TENANTS, _tenant),
+        endpoints=ENDPOINTS.all_of(value_of(connection, _ALL_ENDPOINTS)),
+        tenants=TENANTS.all_of(value_of(connection, _ALL_TENANTS)),
         api_keys=tuple(
             ApiKey(
                 key=k.key,
@@ -191,51 +165,8 @@ def _load(connection: apsw.Connection) -> CatalogueSnapshot:
             )
             for k in stored
         ),
-        sources=_all(value_of(connection, _ALL_SOURCES), _SOURCES, _source),
+        sources=SOURCES.all_of(value_of(connection, _ALL_SOURCES)),
     )
-
-
-def _all(
-    document: str, decoder: msgspec.json.Decoder[tuple[_Thing, ...]], one: Callable[[bytes], _Thing]
-) -> tuple[_Thing, ...]:
-    """All things of one kind; one that was not written by us must not take the others along."""
-    try:
-        return decoder.decode(document)
-    except msgspec.ValidationError:
-        return tuple(one(bytes(each)) for each in _DOCUMENTS.decode(document))
-
-
-def _endpoint(document: str | bytes) -> Endpoint:
-    try:
-        return _ENDPOINT.decode(document)
-    except msgspec.ValidationError:
-        return msgspec.convert(_mended(document, _SHAPES), Endpoint)
-
-
-def _source(document: bytes) -> Source:
-    try:
-        return _SOURCE.decode(document)
-    except msgspec.ValidationError:
-        return msgspec.convert(_mended(document, _SOURCE_SHAPES), Source)
-
-
-def _mended(document: str | bytes, shapes: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """The fields of a document, with stand-ins for those that have another shape."""
-    fields: dict[str, Any] = msgspec.json.decode(document)
-    for name, (shape, stand_in) in shapes.items():
-        try:
-            msgspec.convert(fields[name], shape)
-        except msgspec.ValidationError:
-            fields[name] = stand_in
-    return fields
-
-
-def _tenant(document: bytes) -> Tenant:
-    """One whose rules were not written by us has none."""
-    try:
-        return _TENANT.decode(document)
-    except msgspec.ValidationError:
-        return msgspec.convert({**msgspec.json.decode(document), "rules": {}}, Tenant)
 
 
 def _put(

@@ -5,16 +5,17 @@ how far it is made. Until it is whole, what is not found in it passes unchecked.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import apsw
 import msgspec
 
 from posthouse.core import ids
 from posthouse.core.inbound import IncidentKind
+from posthouse.store.shared.memory import MARK_MADE, MARK_WHOLE, RESTORED_MS, Digest, Known, Memory
+from posthouse.store.shared.spans import CLOCK_STEP_MS_MAX
 from posthouse.store.sqlite.planning import write_rows
 from posthouse.store.sqlite.rows import INTEGER_MAX, rows_of
-from posthouse.store.sqlite.spans import CLOCK_STEP_MS_MAX
 from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.writer import SLICE_ROWS, Steps
 
@@ -32,58 +33,19 @@ _PRUNE_SEEN: Final = SQL["prune_seen"]
 _PUT_MARK: Final = SQL["put_seen_mark"]
 _PUT_SEEN: Final = SQL["put_seen"]
 
-RESTORED_MS: Final = 30 * 86_400_000  #: events that were received longer ago are not looked at again
-
-_WHOLE: Final = b"\x00"  # mark: nothing is missing
-_MADE: Final = b"\x01"  # mark: it is made from this event key on
-
 _encode = msgspec.json.Encoder().encode
 
-Digest = tuple[int, bytes]  #: source key, digest
 
-
-class Known(NamedTuple):
-    """The event that a digest stands for."""
-
-    key: int
-    id: str
-    at: int  #: when it was received
-
-
-class Memory:
-    """What is known of the digests of one transaction, and what it adds."""
-
-    def __init__(self, known: dict[Digest, Known] | None, *, is_whole: bool) -> None:
-        self.is_whole = is_whole
-        self._is_lost = known is None
-        self._known = known or {}
-        self._new: dict[Digest, Known] = {}
-
-    def recognise(self, digest: Digest, at: int, window_ms: int) -> Known | None:
-        """The event that something received at ``at`` repeats.
-
-        Compared are the times at which the two were received: however long one of them waits to be read, it stays
-        a repetition. A window of 0 matches nothing.
-        """
-        known = self._known.get(digest)
-        return known if known is not None and abs(at - known.at) < window_ms else None
-
-    def learn(self, digest: Digest, event: Known) -> None:
-        """The digest stands for this event from now on, unless it stands for one that was received later."""
-        known = self._known.get(digest)
-        if not self._is_lost and (known is None or known.at <= event.at):
-            self._known[digest] = self._new[digest] = event
-
-    def write(self, connection: apsw.Connection) -> Steps[None]:
-        """Write what was learnt."""
-        yield from write_rows(connection, _PUT_SEEN, [(*digest, e.key, e.at) for digest, e in self._new.items()])
+def write_learnt(connection: apsw.Connection, memory: Memory) -> Steps[None]:
+    """Write what was learnt."""
+    yield from write_rows(connection, _PUT_SEEN, [(*digest, e.key, e.at) for digest, e in memory.learnt.items()])
 
 
 def recall(connection: apsw.Connection, digests: Sequence[Digest]) -> Steps[Memory]:
     """What is known of these digests. A statement that cannot be compiled changes nothing: the transaction goes on."""
     known: dict[Digest, Known] = {}
     try:
-        whole = _mark(connection, _WHOLE) is not None
+        whole = _mark(connection, MARK_WHOLE) is not None
         for start in range(0, len(digests), SLICE_ROWS):
             part = digests[start : start + SLICE_ROWS]
             wanted = _encode([(source_key, digest.hex()) for source_key, digest in part]).decode()
@@ -98,7 +60,7 @@ def recall(connection: apsw.Connection, digests: Sequence[Digest]) -> Steps[Memo
 def is_whole(connection: apsw.Connection) -> bool:
     """Whether every repetition can be recognised."""
     try:
-        return _mark(connection, _WHOLE) is not None
+        return _mark(connection, MARK_WHOLE) is not None
     except apsw.SQLError:
         return False
 
@@ -117,14 +79,14 @@ def restore(connection: apsw.Connection, now: int, limit: int) -> Steps[bool]:
             connection.execute(_FILL_SEEN, (lowest, below, since))
             below = lowest
         if count < wanted:
-            connection.execute(_DELETE_MARK, (_MADE,))
-            connection.execute(_PUT_MARK, (_WHOLE, 0))
+            connection.execute(_DELETE_MARK, (MARK_MADE,))
+            connection.execute(_PUT_MARK, (MARK_WHOLE, 0))
             connection.execute(_CLOSE_INCIDENTS, (IncidentKind.DEDUPE_UNAVAILABLE, None, now))
             yield count
             return True
         limit -= count
         yield count
-    connection.execute(_PUT_MARK, (_MADE, below))
+    connection.execute(_PUT_MARK, (MARK_MADE, below))
     return False
 
 
@@ -148,7 +110,7 @@ def prune(connection: apsw.Connection, before: int, limit: int) -> Steps[int]:
 def _begun(connection: apsw.Connection) -> int:
     """Down to which event key it is made; begins if nobody has begun."""
     try:
-        made = _mark(connection, _MADE)
+        made = _mark(connection, MARK_MADE)
     except apsw.SQLError:
         # There may be something of these names that is of no use.
         for statement in (_DROP_SEEN, _DROP_SEEN_BY_TIME, _CREATE_SEEN, _CREATE_SEEN_BY_TIME):

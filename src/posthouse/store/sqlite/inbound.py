@@ -20,9 +20,10 @@ from posthouse.store.protocol import (
     RequestRecord,
     SourceBooks,
 )
+from posthouse.store.shared.reading import Handed
 from posthouse.store.sqlite import deduping, incidents, quarantining, requests
 from posthouse.store.sqlite.gathering import Gatherer
-from posthouse.store.sqlite.passing import Handed, pass_on
+from posthouse.store.sqlite.passing import pass_on
 from posthouse.store.sqlite.readers import Readers, in_snapshot
 from posthouse.store.sqlite.source_audit import audit
 from posthouse.store.sqlite.statements import SQL

@@ -13,10 +13,10 @@ from posthouse.core import ids
 from posthouse.core.delivery import OPEN, State, open_state
 from posthouse.core.model import Attempt, Environment
 from posthouse.store.protocol import Books, DeliveryQuery, DeliveryRecord, EventQuery, EventRecord, Waiting
+from posthouse.store.shared.spans import keys_between, times_between
 from posthouse.store.sqlite.audit import audit
 from posthouse.store.sqlite.readers import Readers
 from posthouse.store.sqlite.rows import INTEGER_MAX, LANES, event_of, rows_of, value_of
-from posthouse.store.sqlite.spans import keys_between, times_between
 from posthouse.store.sqlite.statements import SQL
 
 _ATTEMPTS: Final = SQL["attempts_of_delivery"]

@@ -1,13 +1,12 @@
 """Bringing the file to the schema that this version knows: forward only, each step in one transaction."""
 
-import hashlib
-from importlib.resources import files
-from typing import Final, NamedTuple
+from typing import Final
 
 import apsw
 
 from posthouse.core.errors import StoreIncompatible
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
+from posthouse.store.shared.migrations import Migration, read_migrations
 from posthouse.store.sqlite.rows import rows_of, value_of
 from posthouse.store.sqlite.statements import SQL
 
@@ -18,28 +17,9 @@ _COUNT_TABLES: Final = SQL["count_tables"]
 _INSERT_MIGRATION: Final = SQL["insert_migration"]
 
 
-class Migration(NamedTuple):
-    """One numbered step."""
-
-    number: int
-    name: str
-    script: str
-
-    @property
-    def checksum(self) -> str:
-        """SHA-256 of the script, in hexadecimal: a step that was ever released must not change."""
-        return hashlib.sha256(self.script.encode()).hexdigest()
-
-
 def known_migrations() -> list[Migration]:
-    """The steps in ``migrations/NNNN_words.sql``, by number, which start at 1 without a gap."""
-    found = []
-    for file in sorted(files(__package__).joinpath("migrations").iterdir(), key=lambda f: f.name):
-        number, _, name = file.name.removesuffix(".sql").partition("_")
-        found.append(Migration(int(number), name, file.read_text("utf-8")))
-    if [m.number for m in found] != list(range(1, len(found) + 1)):
-        raise ValueError("the migrations are not numbered 1, 2, 3, …")
-    return found
+    """The steps of this engine, by number."""
+    return read_migrations("posthouse.store.sqlite")
 
 
 def check_ours(connection: apsw.Connection, migrations: list[Migration]) -> None:

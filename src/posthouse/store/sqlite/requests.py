@@ -9,8 +9,8 @@ import msgspec
 from posthouse.core.inbound import InboundRequest, Objection, Verdict
 from posthouse.core.limits import INBOX_POSTPONED_MS_MAX
 from posthouse.store.protocol import InboxItem, InboxPage, Origin, RequestQuery, RequestRecord
+from posthouse.store.shared.spans import keys_between, times_between
 from posthouse.store.sqlite.rows import rows_of, value_of
-from posthouse.store.sqlite.spans import keys_between, times_between
 from posthouse.store.sqlite.statements import SQL
 
 _CONTENTS: Final = SQL["request_contents"]

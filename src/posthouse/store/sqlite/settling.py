@@ -1,7 +1,6 @@
 """Making the outcomes of attempts durable: the second of the two writes that a delivery costs."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 import apsw
@@ -10,8 +9,9 @@ from msgspec.structs import astuple
 
 from posthouse.core.delivery import State
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
-from posthouse.core.model import Attempt, Lane, Obligation, slot_of
+from posthouse.core.model import Attempt, Obligation
 from posthouse.store.protocol import Settled, Settlement
+from posthouse.store.shared.settling import history_row, number_of, slot_of_endpoint
 from posthouse.store.sqlite.ordering import let_out, ordered_endpoints
 from posthouse.store.sqlite.rows import PERIOD_BITS, rows_of
 from posthouse.store.sqlite.statements import SQL
@@ -29,11 +29,7 @@ _POSTPONE: Final = SQL["postpone_obligation"]
 
 _SLICE_SETTLEMENTS: Final = 256  # about a thousand rows
 
-#: By lane: what history says of it. That a delivery was parked is no fact about how it was sent.
-_KEPT_LANES: Final = (Lane.LIVE, Lane.RETRY, Lane.BACKLOG, Lane.BACKLOG)
-
 _encode = msgspec.json.Encoder().encode
-_slot_of = lru_cache(maxsize=65_536)(slot_of)
 
 _Row = tuple[Any, ...]
 _Move = Callable[[apsw.Connection, Sequence[Settlement]], bool]
@@ -66,7 +62,7 @@ def note_periods(connection: apsw.Connection, deliveries: Iterable[_Row]) -> Non
 
 def _fenced(connection: apsw.Connection, settlements: Sequence[Settlement]) -> tuple[int, ...]:
     """Positions of those whose slot nobody owns, or not at that epoch."""
-    slots = [_slot_of(s.obligation.endpoint_key) for s in settlements]
+    slots = [slot_of_endpoint(s.obligation.endpoint_key) for s in settlements]
     epochs: dict[int, int] = dict(rows_of(connection, _HELD_EPOCHS, (_encode(list(set(slots))).decode(),)))
     return tuple(i for i, (slot, s) in enumerate(zip(slots, settlements, strict=True)) if epochs.get(slot) != s.epoch)
 
@@ -103,7 +99,7 @@ def _settle_together(connection: apsw.Connection, settlements: Sequence[Settleme
         if attempt is not None:
             attempts.append((o.event_key, o.endpoint_key, *astuple(attempt)))
         if s.state is not State.RETRYING:
-            history.append(_history_row(s))
+            history.append(history_row(s))
     connection.execute("SAVEPOINT together")
     fits = move(connection, settlements)
     if fits:
@@ -127,7 +123,7 @@ def _move_all(connection: apsw.Connection, settlements: Sequence[Settlement]) ->
     for s in settlements:
         o = s.obligation
         if s.state is State.RETRYING:
-            postponed.append((s.lane, s.due_at, _number(s), o.event_key, o.endpoint_key, o.round, o.attempts))
+            postponed.append((s.lane, s.due_at, number_of(s), o.event_key, o.endpoint_key, o.round, o.attempts))
         else:
             closed.append((o.event_key, o.endpoint_key, o.round, o.attempts))
     before = connection.total_changes()
@@ -152,7 +148,7 @@ def _settle_each(connection: apsw.Connection, settlements: Sequence[Settlement])
         if not _move(connection, s, number):
             superseded.append(i)
         elif s.state is not State.RETRYING:
-            row = _history_row(s)
+            row = history_row(s)
             connection.execute(_INSERT_HISTORY, row)
             note_periods(connection, (row,))
         if attempt is not None and number is not None:
@@ -170,9 +166,9 @@ def _move(connection: apsw.Connection, s: Settlement, number: int | None) -> boo
     guard = (o.event_key, o.endpoint_key, o.round, o.attempts)
     if s.state is State.RETRYING:
         if s.spent:
-            connection.execute(_POSTPONE, (s.lane, s.due_at, number or _number(s), *guard))
+            connection.execute(_POSTPONE, (s.lane, s.due_at, number or number_of(s), *guard))
         else:
-            connection.execute(_NOTE_PROBE, (number or _number(s), *guard))
+            connection.execute(_NOTE_PROBE, (number or number_of(s), *guard))
         return connection.changes() == 1
     closed = rows_of(connection, _CLOSE_ORDERED, guard)
     if not closed:
@@ -180,12 +176,6 @@ def _move(connection: apsw.Connection, s: Settlement, number: int | None) -> boo
     ordering_key, behind = closed[0]
     let_out(connection, o.endpoint_key, ordering_key, behind, s.settled_at)
     return True
-
-
-def _number(settlement: Settlement) -> int:
-    """The number of the attempt, which an obligation that stays open must have had."""
-    assert settlement.attempt is not None, "what is not attempted is settled for good"
-    return settlement.attempt.number
 
 
 def _free_number(connection: apsw.Connection, o: Obligation, attempt: Attempt) -> int | None:
@@ -198,18 +188,3 @@ def _free_number(connection: apsw.Connection, o: Obligation, attempt: Attempt) -
     if started_at is None:
         return attempt.number
     return None if started_at == attempt.started_at else greatest + 1
-
-
-def _history_row(settlement: Settlement) -> _Row:
-    o = settlement.obligation
-    return (
-        o.event_key,
-        o.endpoint_key,
-        o.round,
-        settlement.state,
-        settlement.reason,
-        _KEPT_LANES[o.lane],
-        o.attempts if settlement.attempt is None else o.attempts + 1,
-        o.opened_at,
-        settlement.settled_at,
-    )

@@ -1,18 +1,17 @@
 """The numbers that senders count their events with: what is missing opens an incident, what comes late shrinks it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
 import apsw
 import msgspec
 from msgspec.structs import astuple
 
-from posthouse.core.gaps import Gap, Stream, advance
-from posthouse.core.inbound import Incident, IncidentKind
+from posthouse.core.gaps import Stream, advance
 from posthouse.core.limits import GAPS_OPEN_MAX
-from posthouse.store.protocol import ReadRequest
+from posthouse.store.shared.streams import Counted, gap_incident, places_of
 from posthouse.store.sqlite.planning import write_rows
-from posthouse.store.sqlite.rows import INTEGER_MAX, rows_of, value_of
+from posthouse.store.sqlite.rows import rows_of, value_of
 from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.writer import Steps
 
@@ -22,17 +21,7 @@ _FIND_STREAMS: Final = SQL["find_streams"]
 _INSERT_GAP: Final = SQL["insert_gap"]
 _PUT_STREAM: Final = SQL["put_stream"]
 
-NUMBER_MAX: Final = INTEGER_MAX - 1  #: a greater number, or one below 0, counts nothing
-
 _encode = msgspec.json.Encoder().encode
-
-
-class Counted(NamedTuple):
-    """Numbers of the new events of one reading."""
-
-    reading: ReadRequest
-    now: int
-    numbers: Mapping[str, Sequence[int]]  #: stream → numbers, at least one each
 
 
 def count_on(connection: apsw.Connection, counted: Sequence[Counted]) -> Steps[None]:
@@ -48,36 +37,17 @@ def count_on(connection: apsw.Connection, counted: Sequence[Counted]) -> Steps[N
                 connection.execute(_FILL_GAP, (source_key, name, number, now))
             room = GAPS_OPEN_MAX - _open_gaps(connection, source_key) if progress.gaps else 0
             for gap, key in zip(progress.gaps[: max(0, room)], keys, strict=False):
-                connection.execute(_INSERT_GAP, astuple(_incident(reading, now, name, gap, key)))
+                connection.execute(_INSERT_GAP, astuple(gap_incident(reading, now, name, gap, key)))
             yield 1 + len(of_stream)
     rows = [(*place, stream.high, stream.steps) for place, stream in streams.items()]
     yield from write_rows(connection, _PUT_STREAM, rows)
 
 
 def _find(connection: apsw.Connection, counted: Sequence[Counted]) -> dict[tuple[int, str], Stream]:
-    places = {(reading.item.request.source_key, name) for reading, _now, numbers in counted for name in numbers}
-    rows = rows_of(connection, _FIND_STREAMS, (_encode(sorted(places)).decode(),))
+    rows = rows_of(connection, _FIND_STREAMS, (_encode(places_of(counted)).decode(),))
     return {(source_key, name): Stream(high, steps) for source_key, name, high, steps in rows}
 
 
 def _open_gaps(connection: apsw.Connection, source_key: int) -> int:
     count: int = value_of(connection, _COUNT_OPEN_GAPS, (source_key,))
     return count
-
-
-def _incident(reading: ReadRequest, now: int, stream: str, gap: Gap, key: int) -> Incident:
-    missing = gap.last - gap.first + 1
-    numbers = f"Number {gap.first}" if missing == 1 else f"Numbers {gap.first} to {gap.last}"
-    return Incident(
-        key=key,
-        environment=reading.environment,
-        tenant=reading.tenant,
-        kind=IncidentKind.SEQUENCE_GAP,
-        source_key=reading.item.request.source_key,
-        opened_at=now,
-        detail=f"{numbers} of the stream {stream!r} did not come.",
-        stream=stream,
-        first=gap.first,
-        last=gap.last,
-        missing=missing,
-    )

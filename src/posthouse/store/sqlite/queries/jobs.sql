@@ -34,7 +34,7 @@ ORDER BY key DESC LIMIT :limit;
 
 -- name: change_job
 -- What people and the node decide about a job; its counts and its cursor stay.
-UPDATE jobs SET state = ?2, rate = ?3, error = ?4, started_at = ?5, finished_at = ?6, trail = ?7 WHERE key = ?1;
+UPDATE jobs SET state = ?2, rate = ?3, started_at = ?4, finished_at = ?5, error = ?6, trail = ?7 WHERE key = ?1;
 
 -- name: move_job
 -- How far a job is.

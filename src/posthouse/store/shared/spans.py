@@ -3,7 +3,9 @@
 from typing import Final
 
 from posthouse.core import ids
-from posthouse.store.sqlite.rows import INTEGER_MAX
+
+INTEGER_MAX: Final = (1 << 63) - 1
+PERIOD_BITS: Final = 36  #: a key without these is its period (see the schemas)
 
 #: Keys carry the time of their making; a clock that was set back makes them run ahead of it. Times are
 #: compared exactly, but only among keys that lie less than this outside the range asked for.
@@ -18,5 +20,5 @@ def keys_between(since: int | None, until: int | None) -> tuple[int, int]:
 
 
 def times_between(since: int | None, until: int | None) -> dict[str, int]:
-    """The bindings of a statement that compares times exactly."""
+    """The bindings of a statement that compares times exactly: ``since`` and ``until``, in this order."""
     return {"since": 0 if since is None else since, "until": INTEGER_MAX if until is None else until}
