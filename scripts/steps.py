@@ -45,6 +45,7 @@ class Step:
         if in_memory and _has_room(MEMORY):
             folder = TemporaryDirectory(prefix="posthouse-tests-", dir=MEMORY, ignore_cleanup_errors=True)
             environment["TMPDIR"] = self._belongings.enter_context(folder)
+            Path(folder.name).chmod(0o711)  # a PostgreSQL that root starts runs as another user, with its files here
         self._process = subprocess.Popen(
             [BIN / command[0], *command[1:]],
             cwd=ROOT,

@@ -8,7 +8,7 @@ import sys
 import steps
 
 #: Folders of tests that run together, and on how many processes. Drills and nodes wait as long as they work.
-TOGETHER = {("integration", "e2e", "model"): 3, ("simulation",): 2}
+TOGETHER = {("integration", "e2e", "model"): 3, ("postgres",): 2, ("simulation",): 2}
 ALONE = "rigs"
 SECONDS_MAX = 1_200
 RIG_SECONDS_MAX = 2_400

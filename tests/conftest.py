@@ -12,6 +12,10 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 
+from posthouse.testing.postgres.fixtures import cluster
+
+__all__ = ["cluster"]
+
 #: Seconds that one test of a folder may take; folders that are not named have the project's default.
 BUDGETS = {
     "tidy": 30,
@@ -19,6 +23,7 @@ BUDGETS = {
     "property": 60,
     "conformance": 60,
     "model": 60,
+    "postgres": 60,
     "integration": 300,
     "e2e": 300,
     "rigs": 1_800,

@@ -1,10 +1,13 @@
 """From a place to a store: which engine keeps it is decided here and nowhere else."""
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 from posthouse.core.failpoints import Reach, pass_by
 from posthouse.core.limits import COMMIT_INTERVAL_MS
 from posthouse.core.ports import Clock
+from posthouse.store.postgres.dsn import is_dsn
 from posthouse.store.protocol import Store
 from posthouse.store.sqlite.offload import Offload
 from posthouse.store.sqlite.store import open_sqlite
@@ -21,26 +24,35 @@ async def open_store(
     metrics: Metrics | None = None,
     reach: Reach = pass_by,
 ) -> Store:
-    """Open the embedded store in ``directory``, which is made (mode 0700) if it is not there.
+    """Open the store in ``directory``, which is made (mode 0700) if it is not there, or in a PostgreSQL database.
 
     The caller owns the store and must close it. One process at a time can hold a directory; a lock
     of a process that died is gone with it.
 
     Args:
-        directory: A local directory; network file systems cannot carry the write-ahead log.
+        directory: A local directory; network file systems cannot carry the write-ahead log. Or the address of a
+            database: ``postgresql://user:password@host:port,host:port/database``.
         clock: Says when a migration took place. All other times come with the calls.
         commit_interval_ms: Under load transactions start at least so far apart.
-        offload: How blocking calls leave the event loop. Default: threads of the store's own.
-        vfs: The name of a registered SQLite VFS; a simulation puts a faulty disk there.
+        offload: How blocking calls of the embedded store leave the event loop. Default: threads of the store's own.
+        vfs: For the embedded store, the name of a registered SQLite VFS; a simulation puts a faulty disk there.
         metrics: Counts the commits.
         reach: Hears which boundary a transaction has come to.
 
     Raises:
-        UnsafeLibrary: The SQLite library can lose data.
+        UnsafeLibrary: The SQLite library can lose data, or the server may.
         StoreInUse: Another node runs on the directory.
         StoreIncompatible: The file there is no store, or one of a newer version.
-        StoreUnavailable: The disk refuses.
+        StoreUnavailable: The disk refuses, or the database cannot be reached.
+        ConfigurationError: The address of the database is not one.
     """
+    if is_dsn(directory):
+        # The driver is loaded by those only who need it.
+        engine: Any = importlib.import_module("posthouse.store.postgres.store")
+        store: Store = await engine.open_postgres(
+            directory, clock=clock, commit_interval_ms=commit_interval_ms, metrics=metrics, reach=reach
+        )
+        return store
     return open_sqlite(
         Path(directory),
         clock=clock,

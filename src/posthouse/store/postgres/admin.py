@@ -1,0 +1,39 @@
+"""The store itself: does it write, how large is it, which version."""
+
+from typing import Final
+
+import asyncpg
+
+from posthouse.store.postgres.lane import Lanes
+from posthouse.store.postgres.readers import Readers
+from posthouse.store.protocol import StoreStats
+
+_NO_LOG: Final = 0  #: the server's write-ahead log belongs to all of its databases, and its size is not ours to see
+
+
+class PostgresAdmin:
+    """The admin facet."""
+
+    def __init__(self, lanes: Lanes, readers: Readers) -> None:
+        self._lanes = lanes
+        self._readers = readers
+
+    async def probe(self, *, now: int) -> None:
+        """One real durable write; see the protocol."""
+        await self._lanes.pulse.single("probe", self._lanes.pulse.number, now)
+
+    async def key_floor(self) -> int:
+        """The greatest key in the store; see the protocol."""
+        (row,) = await self._readers.quick("key_floor")
+        floor: int = row["key"]
+        return floor
+
+    async def stats(self) -> StoreStats:
+        """Sizes and versions; see the protocol."""
+        (row,) = await self._readers.quick("describe_store")
+        return StoreStats(
+            bytes_used=row["bytes"],
+            bytes_wal=_NO_LOG,
+            schema_version=row["schema_version"],
+            library=f"PostgreSQL {row['version']}, asyncpg {asyncpg.__version__}",
+        )

@@ -1,0 +1,89 @@
+"""Bringing the database to the schema that this version knows: forward only, each step in one transaction.
+
+Nodes that start at the same time do it one after the other: the second finds it done.
+"""
+
+from typing import Final
+
+import asyncpg
+
+from posthouse.core.errors import StoreIncompatible
+from posthouse.core.failpoints import Failpoint, Reach, pass_by
+from posthouse.store.postgres.dial import Wire
+from posthouse.store.postgres.outcome import NotSent, Sent, judge
+from posthouse.store.shared.migrations import Migration, read_migrations
+
+LOCK: Final = 0x50485345  #: the advisory lock of who migrates: "PHSE"
+
+
+def known_migrations() -> list[Migration]:
+    """The steps of this engine, by number."""
+    return read_migrations("posthouse.store.postgres")
+
+
+async def migrate(wire: Wire, schema: str, migrations: list[Migration], *, now: int, reach: Reach = pass_by) -> int:
+    """Apply the steps that are missing; the number of them. A crash leaves whole steps only.
+
+    Raises:
+        StoreIncompatible: The store is a newer one, or its steps are not those known here.
+        StoreUnavailable: The database does not let it be done now.
+        Refused: A step does not go through.
+    """
+    applied = 0
+    while True:
+        sent = Sent.STEP
+        try:
+            await wire.command("BEGIN")
+            await wire.ask("one_migrates", (LOCK,))
+            missing = await _missing(wire, schema, migrations)
+            if missing is None:
+                await wire.command("ROLLBACK")
+                return applied
+            reach(Failpoint.MIGRATE_BEGUN)
+            await wire.command(missing.script)
+            reach(Failpoint.MIGRATE_APPLIED)
+            row = (missing.number, missing.name, missing.checksum, now, _readable_from(missing))
+            await wire.ask("insert_migration", row)
+            reach(Failpoint.MIGRATE_RECORDED)
+            wire.warnings()
+            sent = Sent.COMMIT
+            tag = await wire.command("COMMIT")
+        except (NotSent, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise judge(sent, error=error, lost=wire.lost).error or error from error
+        outcome = judge(sent, tag=tag, warnings=wire.warnings())
+        if outcome.error is not None:
+            raise outcome.error
+        reach(Failpoint.MIGRATE_DONE)
+        applied += 1
+
+
+async def _missing(wire: Wire, schema: str, migrations: list[Migration]) -> Migration | None:
+    """The next step, in the schema, which is made if it is not there; None if all were applied."""
+    (row,) = (await wire.ask("has_schema", (schema,))).rows
+    if not row["present"]:
+        await wire.command(f"CREATE SCHEMA {schema}")  # a plain name, see dsn.py
+    (row,) = (await wire.ask("has_migrations", ())).rows
+    applied = (await wire.ask("all_migrations", ())).rows if row["present"] else []
+    known = [(m.number, m.name, m.checksum) for m in migrations]
+    found = [(row["number"], row["name"], row["checksum"]) for row in applied]
+    if len(found) > len(known):
+        if found[: len(known)] == known and applied[-1]["readable_from"] <= len(known):
+            return None  # a newer node was here, and left it so that this version can go on
+        raise StoreIncompatible(
+            f"The store has schema version {len(found)}; this version of Posthouse knows {len(known)}.",
+            hint="Install the version of Posthouse that last ran on it, or a newer one.",
+        )
+    if found != known[: len(found)]:
+        raise StoreIncompatible("The store was made by other migrations than this version of Posthouse knows.")
+    return migrations[len(found)] if len(found) < len(known) else None
+
+
+_READABLE_FROM: Final = "-- readable-from: "
+
+
+def _readable_from(migration: Migration) -> int:
+    """The oldest version whose code may go on after this step; as the step says, or only its own."""
+    for line in migration.script.splitlines():
+        if line.startswith(_READABLE_FROM):
+            return int(line.removeprefix(_READABLE_FROM))
+    return migration.number

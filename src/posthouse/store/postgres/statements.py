@@ -1,0 +1,12 @@
+"""The SQL of the engine, by name.
+
+Besides BEGIN, COMMIT, ROLLBACK, the statements of the migrations and the making of a schema the engine has no other
+SQL, and none is ever built from strings.
+"""
+
+from typing import Final
+
+from posthouse.store.shared.statements import load
+
+#: Every statement by name.
+SQL: Final = load("posthouse.store.postgres")

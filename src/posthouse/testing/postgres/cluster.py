@@ -1,0 +1,173 @@
+"""A PostgreSQL server that lives as long as the tests that use it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import quote
+
+PORT: Final = 54_321  #: names the socket only; nothing listens on the network
+START_S: Final = 30.0
+NOBODY: Final = 65_534
+PREFIX: Final = "posthouse-pg-"
+
+_FAST: Final = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+}
+_COMMON: Final = {
+    "listen_addresses": "",
+    "shared_buffers": "32MB",
+    "max_connections": "60",
+    "log_min_messages": "fatal",
+}
+
+
+_INITDB: Final = ("-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--no-locale")
+
+
+class NoPostgres(Exception):
+    """There is no PostgreSQL on this machine."""
+
+
+def binaries() -> Path:
+    """The folder of ``initdb`` and ``postgres``; ``POSTHOUSE_PG_BIN`` names one. Raises :class:`NoPostgres`."""
+    named = os.environ.get("POSTHOUSE_PG_BIN")
+    found = [Path(named)] if named else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    on_path = shutil.which("initdb")
+    if on_path:
+        found.append(Path(on_path).parent)
+    for folder in found:
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            return folder
+    raise NoPostgres("There is no PostgreSQL on this machine; POSTHOUSE_PG_BIN names the folder of its programs.")
+
+
+class Cluster:
+    """A running server with its data in a folder of its own. Ends with :meth:`stop`, or with the process."""
+
+    def __init__(self, folder: Path, programs: Path, settings: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._programs = programs
+        self._settings = settings
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def start(cls, *, durable: bool = False, **settings: str) -> Self:
+        """Make a server and wait until it answers.
+
+        Args:
+            durable: Whether it keeps what it acknowledged; else it is only fast.
+            settings: More of its settings; ``port`` and ``listen_addresses`` let it be reached over TCP.
+        """
+        programs = binaries()
+        remove_remains()
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        if os.geteuid() == 0:  # the server refuses to run as root
+            os.chown(folder, NOBODY, NOBODY)
+        subprocess.run(  # noqa: S603 - PostgreSQL's own program
+            [*_as_nobody(), str(programs / "initdb"), "-D", str(folder / "data"), *_INITDB],
+            check=True,
+            capture_output=True,
+            cwd="/",
+        )
+        place = {"unix_socket_directories": str(folder), "port": str(PORT)}
+        cluster = cls(folder, programs, {**_COMMON, **({} if durable else _FAST), **place, **settings})
+        cluster.begin()
+        return cluster
+
+    def begin(self) -> None:
+        """Let the server run, with the data that is there. Raises :class:`NoPostgres`."""
+        given = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+        with (self._folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(  # noqa: S603 - PostgreSQL's own program
+                [
+                    *_as_nobody(dies_with_us=True),
+                    str(self._programs / "postgres"),
+                    "-D",
+                    str(self._folder / "data"),
+                    *given,
+                ],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd="/",
+            )
+        self._wait()
+
+    def dsn(self, database: str, **options: str) -> str:
+        """The address of one of its databases."""
+        more = "".join(f"&{name}={quote(value, safe='')}" for name, value in options.items())
+        return f"postgresql:///{database}?host={quote(str(self._folder), safe='')}&port={self.port}&user=postgres{more}"
+
+    @property
+    def port(self) -> int:
+        """Where it listens; also part of the name of its socket."""
+        return int(self._settings["port"])
+
+    @property
+    def socket(self) -> Path:
+        """The folder of its socket."""
+        return self._folder
+
+    def crash(self) -> None:
+        """End the server as a crash of its processes would: it recovers when it begins again."""
+        if self._server is None:
+            return
+        self._server.send_signal(signal.SIGQUIT)
+        try:
+            self._server.wait(timeout=START_S)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.wait()
+        self._server = None
+
+    def stop(self) -> None:
+        """End the server, and remove its data. Idempotent."""
+        self.crash()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _wait(self) -> None:
+        asked = [str(self._programs / "pg_isready"), "-q", "-h", str(self._folder), "-p", str(self.port)]
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            if subprocess.run(asked, check=False).returncode == 0:  # noqa: S603 - PostgreSQL's own program
+                return
+            if self._server is None or self._server.poll() is not None:
+                break
+            time.sleep(0.02)
+        log = (self._folder / "log").read_text("utf-8", "replace")
+        self.stop()
+        raise NoPostgres(f"The server did not start: {log}")
+
+
+def remove_remains() -> None:
+    """Remove the folders of servers that ended without removing them."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            pid = int((folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+            if Path(f"/proc/{pid}/cwd").readlink() == folder / "data":
+                continue
+        except (OSError, ValueError, IndexError):
+            if time.time() - folder.stat().st_mtime < START_S:
+                continue  # it is being made
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _as_nobody(*, dies_with_us: bool = False) -> list[str]:
+    """What stands before a command, so that root does not run it, and so that it ends when this process is killed."""
+    options = []
+    if os.geteuid() == 0:
+        options += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    if dies_with_us:
+        options += ["--pdeathsig", "QUIT"]
+    program = shutil.which("setpriv")
+    return [program, *options] if program and options else []

@@ -1,0 +1,58 @@
+"""Databases of a cluster: each test gets one of its own, with the tables in it already."""
+
+import itertools
+from typing import Final
+
+import asyncpg
+
+from posthouse.core.errors import StoreUnavailable
+from posthouse.store.postgres.server import ServerRules
+from posthouse.store.postgres.store import PostgresStore, open_postgres
+from posthouse.testing.manual_clock import ManualClock
+from posthouse.testing.postgres.cluster import Cluster
+
+UNSAFE: Final = ServerRules(allow_unsafe=True)  #: the test's server is fast, not durable
+TEMPLATE: Final = "posthouse_template"
+EMPTY: Final = "template0"  #: a database with nothing in it
+
+_numbers = itertools.count()
+
+
+async def make_template(cluster: Cluster) -> None:
+    """A database with an empty store in it, which others are copies of."""
+    await administer(cluster, f"CREATE DATABASE {TEMPLATE}")
+    await (await open_store_at(cluster.dsn(TEMPLATE))).close()
+
+
+async def make_database(cluster: Cluster, *, template: str = TEMPLATE) -> str:
+    """The name of a new database, with an empty store in it unless another template is named."""
+    name = f"test_{next(_numbers)}"
+    await administer(cluster, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    return name
+
+
+async def drop_database(cluster: Cluster, name: str) -> None:
+    """Remove it, whoever is still connected."""
+    await administer(cluster, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def open_store_at(dsn: str) -> PostgresStore:
+    """The store in a database of a test's server."""
+    return await open_postgres(dsn, clock=ManualClock(), commit_interval_ms=0, rules=UNSAFE)
+
+
+async def connect(cluster: Cluster, database: str = "postgres") -> "asyncpg.Connection[asyncpg.Record]":
+    """A plain connection, for what a test looks at or breaks behind the store's back."""
+    return await asyncpg.connect(host=str(cluster.socket), port=cluster.port, user="postgres", database=database)
+
+
+async def administer(cluster: Cluster, statement: str) -> None:
+    """Run a statement as the server's owner."""
+    try:
+        connection = await connect(cluster)
+    except OSError as error:
+        raise StoreUnavailable("The test's server is gone.") from error
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,77 @@
+"""The PostgreSQL store keeps every promise of the protocol."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from posthouse.testing.conformance import (
+    Stores,
+    TestAudit,
+    TestCatalogue,
+    TestDiscarding,
+    TestHealth,
+    TestInbound,
+    TestInboundPassing,
+    TestInboundQuarantine,
+    TestInboundRequests,
+    TestInboundStreams,
+    TestIncidents,
+    TestIntake,
+    TestJobFilters,
+    TestJobs,
+    TestJobsAndOrder,
+    TestJobSteps,
+    TestLedger,
+    TestLife,
+    TestOrder,
+    TestOwnership,
+    TestParking,
+    TestQueues,
+    TestReordering,
+    TestRetiming,
+    TestRetrying,
+    TestSettling,
+    TestSourceBooks,
+    TestWaiting,
+)
+from posthouse.testing.postgres.cluster import Cluster
+from posthouse.testing.postgres.databases import drop_database, make_database, open_store_at
+
+__all__ = [
+    "TestAudit",
+    "TestCatalogue",
+    "TestDiscarding",
+    "TestHealth",
+    "TestInbound",
+    "TestInboundPassing",
+    "TestInboundQuarantine",
+    "TestInboundRequests",
+    "TestInboundStreams",
+    "TestIncidents",
+    "TestIntake",
+    "TestJobFilters",
+    "TestJobSteps",
+    "TestJobs",
+    "TestJobsAndOrder",
+    "TestLedger",
+    "TestLife",
+    "TestOrder",
+    "TestOwnership",
+    "TestParking",
+    "TestQueues",
+    "TestReordering",
+    "TestRetiming",
+    "TestRetrying",
+    "TestSettling",
+    "TestSourceBooks",
+    "TestWaiting",
+]
+
+
+@pytest.fixture
+async def stores(cluster: Cluster) -> AsyncIterator[Stores]:
+    name = await make_database(cluster)
+    stores = Stores(lambda: open_store_at(cluster.dsn(name)))
+    yield stores
+    await stores.close()
+    await drop_database(cluster, name)

@@ -1,0 +1,216 @@
+"""Opening a database: which servers are refused, and what becomes of connections that end."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posthouse.core.errors import ConfigurationError, StoreIncompatible, StoreUnavailable, UnsafeLibrary
+from posthouse.store.open import open_store
+from posthouse.store.postgres.dial import Answer, Dialler, Session, check
+from posthouse.store.postgres.dsn import SCHEMA, parse_dsn
+from posthouse.store.postgres.server import ServerRules, inspect
+from posthouse.store.postgres.store import PostgresStore
+from posthouse.testing.manual_clock import ManualClock
+from posthouse.testing.postgres.cluster import Cluster
+from posthouse.testing.postgres.databases import EMPTY, administer, connect, drop_database, make_database, open_store_at
+from posthouse.testing.postgres.waiting import until
+from posthouse.testing.postgres.wire import ScriptedWire
+
+DESCRIBED = {
+    "version": "15.18",
+    "number": 150_018,
+    "fsync": "on",
+    "full_page_writes": "on",
+    "encoding": "UTF8",
+    "synchronous_commit": "on",
+    "standbys": "ANY 1 (a, b)",
+}
+BEGUN = {"standby": False, "read_only": False, "plans": "auto", "search_path": SCHEMA}
+
+
+@pytest.fixture
+async def database(cluster: Cluster) -> AsyncIterator[str]:
+    name = await make_database(cluster)
+    yield name
+    await drop_database(cluster, name)
+
+
+class Described(ScriptedWire):
+    def __init__(self, statement: str, **row: Any) -> None:
+        super().__init__()
+        self.script(statement, [row])
+
+
+# -- which servers --------------------------------------------------------------------------------
+
+
+async def test_a_sound_server_has_nothing_to_say() -> None:
+    found = await inspect(Described("describe_server", **DESCRIBED), ServerRules())
+    assert (found.version, found.warnings) == ("15.18", ())
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "error"),
+    [
+        ("number", 140_012, StoreIncompatible),
+        ("encoding", "SQL_ASCII", StoreIncompatible),
+        ("fsync", "off", UnsafeLibrary),
+        ("full_page_writes", "off", UnsafeLibrary),
+    ],
+)
+async def test_a_server_that_cannot_keep_a_store_is_refused(
+    setting: str, value: object, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await inspect(Described("describe_server", **{**DESCRIBED, setting: value}), ServerRules())
+
+
+@pytest.mark.parametrize("value", ["off", "local", "remote_write"])
+async def test_a_server_that_acknowledges_early_is_said(value: str) -> None:
+    described = Described("describe_server", **{**DESCRIBED, "synchronous_commit": value, "standbys": ""})
+    found = await inspect(described, ServerRules())
+    assert [warning.partition(" ")[0] for warning in found.warnings] == ["synchronous_commit", "No"]
+
+
+async def test_the_servers_of_tests_are_refused_by_everybody_else(cluster: Cluster, database: str) -> None:
+    with pytest.raises(UnsafeLibrary, match="fsync"):
+        await open_store(cluster.dsn(database), clock=ManualClock())
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"standby": True}, "no writes"),
+        ({"read_only": True}, "no writes"),
+        ({"plans": "force_custom_plan"}, "pooler"),
+        ({"search_path": "public"}, "pooler"),
+    ],
+)
+async def test_a_connection_that_cannot_write_as_it_must_is_not_used(fields: dict[str, object], why: str) -> None:
+    """A lost setting is a plan a thousand times slower, or a write into somebody else's tables."""
+    wire = Described("begin_session", **{**BEGUN, **fields})
+    with pytest.raises(StoreUnavailable, match=why):
+        await check(wire, Session(name="test", settings={}), SCHEMA)
+
+
+async def test_a_database_that_takes_no_writes_is_refused(cluster: Cluster, database: str) -> None:
+    await administer(cluster, f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    with pytest.raises(StoreUnavailable, match="takes no writes"):
+        await open_store_at(cluster.dsn(database))
+
+
+@pytest.mark.parametrize(("durability", "setting"), [("full", "on"), ("server", "off")])
+async def test_sessions_wait_for_the_disk_where_the_server_would_not(
+    cluster: Cluster, database: str, durability: str, setting: str
+) -> None:
+    """The test's server has synchronous_commit off."""
+    place = parse_dsn(cluster.dsn(database, durability=durability))
+    wire = await Dialler(place).dial(Session(name="test", settings={}, durable=place.durable))
+    rows: Sequence[Any] = (await wire.ask("describe_server", ())).rows
+    assert rows[0]["synchronous_commit"] == setting
+    await wire.close()
+
+
+# -- which host -----------------------------------------------------------------------------------
+
+
+async def test_the_host_that_answers_is_used(cluster: Cluster, database: str, tmp_path: Path) -> None:
+    place = parse_dsn(cluster.dsn(database))
+    (there,) = place.hosts
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        hosts = ((str(tmp_path), 1), ("127.0.0.1", silent.getsockname()[1]), there)
+        wire = await Dialler(_with_hosts(place, *hosts)).dial(Session(name="test", settings={}))
+        assert isinstance(await wire.ask("has_migrations", ()), Answer)
+        await wire.close()
+
+
+async def test_hosts_that_do_not_answer_are_named(cluster: Cluster, tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        await open_store_at(f"postgresql:///post?host={tmp_path}&port=7&user=app&password=secret")
+
+
+async def test_what_is_no_address_is_no_folder_either() -> None:
+    with pytest.raises(ConfigurationError):
+        await open_store("postgresql://a", clock=ManualClock())
+
+
+async def test_a_dropped_password_is_not_told(cluster: Cluster) -> None:
+    with pytest.raises(StoreUnavailable) as told:
+        await open_store_at(cluster.dsn("absent", password="secret"))
+    assert "secret" not in str(told.value)
+
+
+# -- connections that end ---------------------------------------------------------------------------
+
+
+async def test_a_store_outlives_its_connections(cluster: Cluster, database: str) -> None:
+    store = await open_store_at(cluster.dsn(database))
+    looker = await connect(cluster)
+    try:
+        for _ in range(2):
+            await looker.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database)
+            await until(lambda: writes(store))
+            assert (await store.admin.stats()).schema_version >= 1
+            assert await store.ownership.owners()
+        assert not store.failed.done()
+    finally:
+        await looker.close()
+        await store.close()
+
+
+async def test_what_was_under_way_is_told_as_it_is(cluster: Cluster, database: str) -> None:
+    """A writer that waited for a lock when its connection ended does not know; the next one goes through."""
+    store = await open_store_at(cluster.dsn(database))
+    blocker = await connect(cluster, database)
+    try:
+        await blocker.execute(f"BEGIN; LOCK TABLE {SCHEMA}.probe")
+        probing = asyncio.ensure_future(store.admin.probe(now=1))
+        query = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = $1"
+        await until(lambda: blocker.fetchval(query, database))
+        await blocker.execute("SELECT pg_terminate_backend($1)", await blocker.fetchval(query, database))
+        with pytest.raises(StoreUnavailable, match="unknown"):
+            await probing
+        await blocker.execute("COMMIT")
+        await store.admin.probe(now=2)
+    finally:
+        await blocker.close()
+        await store.close()
+
+
+async def test_nothing_stays_connected(cluster: Cluster, database: str) -> None:
+    store = await open_store_at(cluster.dsn(database))
+    await store.admin.stats()
+    await store.close()
+    looker = await connect(cluster)
+    try:
+        query = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = $1)"
+        await until(lambda: looker.fetchval(query, database))
+    finally:
+        await looker.close()
+
+
+async def test_a_new_database_becomes_a_store(cluster: Cluster) -> None:
+    name = await make_database(cluster, template=EMPTY)
+    stores = await asyncio.gather(*(open_store_at(cluster.dsn(name)) for _ in range(2)))
+    await asyncio.gather(*(store.admin.probe(now=1) for store in stores))
+    for store in stores:
+        await store.close()
+    await drop_database(cluster, name)
+
+
+async def writes(store: PostgresStore) -> bool:
+    with contextlib.suppress(StoreUnavailable):
+        await store.admin.probe(now=1)
+        return store.alive
+    return False
+
+
+def _with_hosts(place: Any, *hosts: tuple[str, int]) -> Any:
+    return type(place)(hosts=hosts, database=place.database, user=place.user)
