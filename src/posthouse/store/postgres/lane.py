@@ -285,6 +285,7 @@ class Lane:
                 # No secret: nodes must not march in step.
                 await asyncio.sleep(pause_s * random.uniform(0.75, 1.25))  # noqa: S311
                 pause_s = min(2 * pause_s, PAUSE_MAX_S)
+            self._refuse("The store is closed.")
         finally:
             self._tried.set()
 

@@ -1,4 +1,4 @@
-"""Reading: a few connections for short questions with pinned plans, and one or two for long looks in a snapshot."""
+"""Reading: a few connections for short questions with pinned plans, a few for long looks in a snapshot."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,6 +15,7 @@ T = TypeVar("T")
 Dial = Callable[[], Awaitable[Wire]]
 
 QUICK: Final = 2  #: connections for short questions
+LONG: Final = 2  #: for lists and for what jobs look for: neither waits for the other
 QUICK_S: Final = 10.0  #: nobody waits longer for a short question
 
 _TROUBLE: Final = (NotSent, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -59,7 +60,7 @@ class Readers:
 
     def __init__(self, *, quick: Dial, long: Dial, audit: Dial) -> None:
         self._quick = _Pool(quick, QUICK)
-        self._long = _Pool(long, 1)
+        self._long = _Pool(long, LONG)
         self._audits = _Pool(audit, 1)
         self._running: set[asyncio.Task[Any]] = set()
         self._closing = False

@@ -99,6 +99,8 @@ async def _settle_together(turn: Turn, part: Sequence[_Numbered]) -> tuple[set[i
         for _position, s in part:
             slot = slot_of_endpoint(s.obligation.endpoint_key)
             epochs[slot] = max(s.epoch, epochs.get(slot, s.epoch))  # a slot never goes back to an earlier one
+        # One statement knows one epoch of a slot: whoever names another one is judged in turn.
+        part = [(i, s) for i, s in part if s.epoch == epochs[slot_of_endpoint(s.obligation.endpoint_key)]]
         slots = sorted(epochs)
         try:
             rows = await turn.single("settle", slots, [epochs[slot] for slot in slots], *_bind(part), is_mixed)
@@ -107,9 +109,9 @@ async def _settle_together(turn: Turn, part: Sequence[_Numbered]) -> tuple[set[i
                 return fenced, set()
             raise
         held = dict(zip(rows[0]["slots"], rows[0]["epochs"], strict=True))
-        refused = _fenced(part, held)
         if held == epochs:
-            return fenced | refused, set(rows[0]["written"]) - refused
+            return fenced, set(rows[0]["written"])
+        refused = _fenced(part, held)
         fenced |= refused
         part = [numbered for numbered in part if numbered[0] not in refused]
     return fenced, set()

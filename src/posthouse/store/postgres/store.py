@@ -112,7 +112,8 @@ async def open_postgres(
     lanes = _lanes(phone, readers, interval_s=commit_interval_ms / 1_000, metrics=metrics or Metrics(), reach=reach)
     store = PostgresStore(lanes, readers, server)
     try:
-        await asyncio.gather(*(lane.open() for lane in lanes))
+        for lane in lanes:
+            await lane.open()
         await lanes.misc.transact(_join(lanes), Guards(catalogue=True))
     except BaseException:
         await store.close()

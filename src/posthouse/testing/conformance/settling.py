@@ -144,6 +144,14 @@ class TestSettling:
         assert await scene.attempts(late) == []
         assert await scene.total() == {"owed": 3, "waiting": 2, "delivered": 1}
 
+    async def test_an_earlier_epoch_is_fenced_beside_the_present_one(self, stores: Stores) -> None:
+        scene = await stores.open()
+        late, good = await scene.owe(7), await scene.owe(7)
+        batch = [scene.outcome(late, epoch=scene.epochs[slot_of(7)] - 1), scene.outcome(good)]
+        assert await scene.store.work.settle(batch) == Settled(fenced=(0,))
+        assert [w.obligation for w in (await scene.queue(7)).work] == [late]
+        assert await scene.total() == {"owed": 2, "waiting": 1, "delivered": 1}
+
     async def test_a_slot_that_moved_on_is_fenced(self, stores: Stores) -> None:
         scene = await stores.open()
         owed = await scene.owe(7)
