@@ -1,5 +1,6 @@
 """A PostgreSQL server that lives as long as the tests that use it."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -69,21 +70,22 @@ class Cluster:
             durable: Whether it keeps what it acknowledged; else it is only fast.
             settings: More of its settings; ``port`` and ``listen_addresses`` let it be reached over TCP.
         """
-        programs = binaries()
-        remove_remains()
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        if os.geteuid() == 0:  # the server refuses to run as root
-            os.chown(folder, NOBODY, NOBODY)
+        folder = make_folder()
+        cluster = cls.on(folder, durable=durable, **settings)
         subprocess.run(  # noqa: S603 - PostgreSQL's own program
-            [*_as_nobody(), str(programs / "initdb"), "-D", str(folder / "data"), *_INITDB],
+            [*as_server_user(), str(binaries() / "initdb"), "-D", str(folder / "data"), *_INITDB],
             check=True,
             capture_output=True,
             cwd="/",
         )
-        place = {"unix_socket_directories": str(folder), "port": str(PORT)}
-        cluster = cls(folder, programs, {**_COMMON, **({} if durable else _FAST), **place, **settings})
         cluster.begin()
         return cluster
+
+    @classmethod
+    def on(cls, folder: Path, *, durable: bool = False, **settings: str) -> Self:
+        """The server whose data is in ``folder``, or will be; it does not run yet. As :meth:`start`."""
+        place = {"unix_socket_directories": str(folder), "port": str(PORT)}
+        return cls(folder, binaries(), {**_COMMON, **({} if durable else _FAST), **place, **settings})
 
     def begin(self) -> None:
         """Let the server run, with the data that is there. Raises :class:`NoPostgres`."""
@@ -91,7 +93,7 @@ class Cluster:
         with (self._folder / "log").open("ab") as log:
             self._server = subprocess.Popen(  # noqa: S603 - PostgreSQL's own program
                 [
-                    *_as_nobody(dies_with_us=True),
+                    *as_server_user(dies_with_us=True),
                     str(self._programs / "postgres"),
                     "-D",
                     str(self._folder / "data"),
@@ -130,6 +132,26 @@ class Cluster:
             self._server.wait()
         self._server = None
 
+    def kill(self) -> None:
+        """End all processes of the server in the same moment, as if its machine were switched off. Idempotent."""
+        if self._server is not None:
+            for pid in (self._server.pid, *self._children()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._server.wait()
+            self._server = None
+
+    def stop_sending(self, standbys: int) -> None:
+        """Send nothing more to so many standbys, as if the network to them were slow; for the rest of its life."""
+        senders = [pid for pid in self._children() if b"walsender" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        for pid in senders[:standbys]:
+            os.kill(pid, signal.SIGSTOP)
+
+    def _children(self) -> list[int]:
+        assert self._server is not None, "it runs"
+        pid = self._server.pid
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
     def stop(self) -> None:
         """End the server, and remove its data. Idempotent."""
         self.crash()
@@ -149,6 +171,15 @@ class Cluster:
         raise NoPostgres(f"The server did not start: {log}")
 
 
+def make_folder() -> Path:
+    """A new folder for a server, which its user can use. What is left of servers that were killed is removed."""
+    remove_remains()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    if os.geteuid() == 0:  # the server refuses to run as root
+        os.chown(folder, NOBODY, NOBODY)
+    return folder
+
+
 def remove_remains() -> None:
     """Remove the folders of servers that ended without removing them."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
@@ -162,7 +193,7 @@ def remove_remains() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _as_nobody(*, dies_with_us: bool = False) -> list[str]:
+def as_server_user(*, dies_with_us: bool = False) -> list[str]:
     """What stands before a command, so that root does not run it, and so that it ends when this process is killed."""
     options = []
     if os.geteuid() == 0:
