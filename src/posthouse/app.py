@@ -12,7 +12,7 @@ import msgspec
 import uvloop
 
 from posthouse import __version__
-from posthouse.assembly import Machine, assemble
+from posthouse.assembly import Assembled, Machine, assemble
 from posthouse.config import Config
 from posthouse.core.errors import ConfigurationError, PosthouseError
 from posthouse.node import Node
@@ -45,7 +45,11 @@ async def _serve(config: Config, machine: Machine) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    assembled = await assemble(config, machine)
+    if config.database is not None:  # else the store makes it, and is what lies in it
+        _make_private_directory(config.data)
+    assembled = await _assembled(config, machine, signals)
+    if assembled is None:
+        return 128 + signal.SIGTERM
     node, server = assembled.node, assembled.server
     try:
         await node.start(keep_first_key=partial(_write_private, config.data / API_KEY_FILE))
@@ -59,7 +63,7 @@ async def _serve(config: Config, machine: Machine) -> int:
         url = _url(config.host, port)
         _write_private(config.data / NODE_FILE, msgspec.json.encode({"url": url, "pid": os.getpid()}).decode())
         log(Log.NODE_STARTED, url=url, data=str(config.data), version=__version__)
-        print(f"Posthouse listens on {url}; the API key is in {config.data / API_KEY_FILE}.", flush=True)  # noqa: T201
+        print(f"Posthouse listens on {url}; {_where_keys_are(config.data / API_KEY_FILE)}.", flush=True)  # noqa: T201
         # What was made until now lives as long as the process: keep the collector from walking it.
         gc.collect()
         gc.freeze()
@@ -67,6 +71,24 @@ async def _serve(config: Config, machine: Machine) -> int:
     finally:
         (config.data / NODE_FILE).unlink(missing_ok=True)
         await assembled.close()
+
+
+async def _assembled(config: Config, machine: Machine, signals: asyncio.Queue[signal.Signals]) -> Assembled | None:
+    """The node with its store open, which may have to be waited for; None if a signal came meanwhile."""
+    opening = asyncio.ensure_future(assemble(config, machine))
+    stopped = asyncio.ensure_future(signals.get())
+    await asyncio.wait((opening, stopped), return_when=asyncio.FIRST_COMPLETED)
+    if opening.done():
+        if stopped.done():
+            signals.put_nowait(stopped.result())
+        stopped.cancel()
+        return opening.result()
+    log(Log.NODE_STOPPING, signal=stopped.result().name)
+    opening.cancel()
+    await asyncio.wait([opening])
+    if not opening.cancelled() and opening.exception() is None:
+        await opening.result().close()
+    return None
 
 
 async def _until_the_end(node: Node, server: ApiServer, store: Store, signals: asyncio.Queue[signal.Signals]) -> int:
@@ -97,6 +119,21 @@ async def _until_the_end(node: Node, server: ApiServer, store: Store, signals: a
 async def _stop(node: Node, server: ApiServer) -> None:
     await server.stop(grace_seconds=5)
     await node.stop()
+
+
+def _where_keys_are(key_file: Path) -> str:
+    if key_file.exists():
+        return f"the API key is in {key_file}"
+    return "the store has its API keys already"  # another node made them, or another data directory has the file
+
+
+def _make_private_directory(path: Path) -> None:
+    """Make a directory that only its owner may enter, unless it is there."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"The data directory {path} cannot be made: {error.strerror}."
+        raise ConfigurationError(message, hint="Name another one with --data.") from error
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -74,7 +74,7 @@ async def assemble(config: Config, machine: Machine) -> Assembled:
     policy = AddressPolicy(config.allow_networks)
     metrics = Metrics()
     store = await open_store(
-        config.data,
+        config.data if config.database is None else config.database.get_secret_value(),
         clock=clock,
         commit_interval_ms=config.commit_interval_ms,
         offload=machine.offload,

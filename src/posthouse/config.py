@@ -7,19 +7,32 @@ where it came from. There is no setting that nothing reads.
 
 import difflib
 import ipaddress
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from posthouse.core import limits
 from posthouse.core.errors import ConfigurationError
 
 CONFIG_FILE: Final = "posthouse.toml"  #: read from the data directory when no other file is named
 ENVIRONMENT_PREFIX: Final = "POSTHOUSE_"
+DATABASE_SCHEMES: Final = ("postgresql://", "postgres://")
+MASK: Final = "***"  #: stands where a secret is not shown
 
 #: Environment variables with the prefix that are no settings of a node, and what they are for.
 OTHER_VARIABLES: Final[Mapping[str, str]] = {
@@ -32,11 +45,15 @@ OTHER_VARIABLES: Final[Mapping[str, str]] = {
 class Config(BaseModel):
     """The settings of one node. Frozen; all fields have a default that is safe in production."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     data: Path = Field(
         default=Path("posthouse-data"),
         description="Directory of the embedded store and the first API key.",
+    )
+    database: SecretStr | None = Field(
+        default=None,
+        description="Address (postgresql://…) of a database that holds the store; by default it is embedded.",
     )
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8400, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
@@ -113,6 +130,17 @@ class Config(BaseModel):
             raise ValueError("must not be true or false")  # noqa: TRY004 - pydantic reports only ValueError
         return value
 
+    @field_validator("database")
+    @classmethod
+    def _database_is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(DATABASE_SCHEMES):
+            raise ValueError("must be an address such as postgresql://user:password@host:5432/database")
+        return value
+
+    @field_serializer("database", when_used="json")
+    def _without_password(self, value: SecretStr | None) -> str | None:
+        return None if value is None else shown(value)
+
     @field_validator("allow_networks", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
@@ -159,6 +187,9 @@ class Setting(NamedTuple):
     help: str
 
 
+#: Settings that nobody may read in a message.
+SECRETS: Final = frozenset({"database"})
+
 #: Flags that are not simply the setting's name.
 _FLAGS: Final[Mapping[str, str]] = {"allow_networks": "--allow-network"}
 
@@ -178,10 +209,26 @@ def settings() -> tuple[Setting, ...]:
 
 
 def shown(value: object) -> str:
-    """A setting's value as people write it; empty for none."""
+    """A setting's value as people write it, without what is secret in it; empty for none."""
+    if isinstance(value, SecretStr):
+        return _masked(value.get_secret_value())
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
     return "" if value is None else str(value)
+
+
+_SECRET_OPTION: Final = re.compile(r"((?:^|[?&])\w*password=)[^&]*")
+
+
+def _masked(address: str) -> str:
+    """The address of a database without its passwords, also if they were not written as they must be."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return MASK
+    credentials, at, place = rest.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    place = _SECRET_OPTION.sub(rf"\1{MASK}", place)
+    return f"{scheme}://{user}{colon and colon + MASK}{at}{place}" if at else f"{scheme}://{place}"
 
 
 def load_config(flags: Mapping[str, object], *, environ: Mapping[str, str], config_file: Path | None = None) -> Config:
@@ -303,7 +350,8 @@ def _explained(error: ValidationError, origins: Mapping[str, str]) -> Configurat
         if fault["type"] == "extra_forbidden":
             message = f"{name} is no setting."
         elif name:
-            message = f"{name} = {shown(fault['input'])!r} ({origins.get(name, 'default')}): {what}."
+            value = MASK if name in SECRETS else repr(shown(fault["input"]))
+            message = f"{name} = {value} ({origins.get(name, 'default')}): {what}."
         else:
             message = f"{what}."
         entries.append({"path": name, "code": str(fault["type"]), "message": message})

@@ -16,6 +16,7 @@ from posthouse.core.failpoints import Reach, pass_by
 from posthouse.core.model import Environment, Scope
 from posthouse.core.ports import Clock, Entropy
 from posthouse.engine.engine import Engine
+from posthouse.engine.recovery import Recovery
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.gateway import Gateway
 from posthouse.gateway.key_source import KeySource
@@ -25,7 +26,7 @@ from posthouse.gateway.target_check import Resolve
 from posthouse.inbox.inbox import Inbox
 from posthouse.inbox.keeper import Keeper
 from posthouse.ingest.edge import InboundEdge
-from posthouse.store.protocol import Store
+from posthouse.store.protocol import Store, StoreStats
 from posthouse.telemetry import Log, Metrics, log
 from posthouse.transport.protocol import Transport
 
@@ -101,7 +102,9 @@ class Node:
             readiness=Readiness(self._probe, self._unready, clock.monotonic),
             metrics=self.metrics.render,
         )
+        self._recovery = Recovery(store, catalogue, self.engine, self.inbox)
         self._watch: asyncio.Task[None] | None = None
+        self._findings: tuple[str, ...] = ()
         self._store_bytes = self._wal_bytes = 0
         self._show()
 
@@ -127,6 +130,7 @@ class Node:
         """Let the metrics read what is in memory."""
         self.metrics.gauge("store_bytes", lambda: self._store_bytes)
         self.metrics.gauge("store_wal_bytes", lambda: self._wal_bytes)
+        self.metrics.gauge("store_findings", lambda: len(self._findings))
         self.metrics.gauge("intake_waiting", lambda: self.gateway.intake.waiting)
         self.metrics.gauge("inbox_arriving", lambda: self.gateway.receiver.waiting)
 
@@ -147,6 +151,7 @@ class Node:
             leased_until=max((until for _, _, until in owners.values()), default=0),
         )
         self.inbox.start()
+        self._recovery.start()
         self._watch = asyncio.create_task(self._keep_house())
 
     async def stop(self, *, drain_seconds: float | None = None) -> None:
@@ -155,6 +160,7 @@ class Node:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])
+        await self._recovery.stop()
         await self.gateway.receiver.close()
         await self.gateway.intake.close()
         await self.inbox.stop()
@@ -165,15 +171,23 @@ class Node:
 
     async def _keep_house(self) -> None:
         """Finish what an earlier life left half done, then keep the gauges of the store up to date."""
-        try:
-            await self.gateway.endpoints.finish_deletions()
-            await self.gateway.endpoints.finish_reorders()
-            while True:
-                stats = await self._ports.store.admin.stats()
-                self._store_bytes, self._wal_bytes = stats.bytes_used, stats.bytes_wal
-                await asyncio.sleep(_STATS_SECONDS)
-        except PosthouseError as error:
-            log(Log.LOOP_FAILED, exc_info=error, loop="house")
+        unfinished = [self.gateway.endpoints.finish_deletions, self.gateway.endpoints.finish_reorders]
+        while True:
+            try:
+                while unfinished:
+                    await unfinished[0]()
+                    unfinished.pop(0)
+                self._note(await self._ports.store.admin.stats())
+            except PosthouseError as error:  # a database comes back
+                log(Log.LOOP_FAILED, exc_info=error, loop="house")
+            await asyncio.sleep(_STATS_SECONDS)
+
+    def _note(self, stats: StoreStats) -> None:
+        self._store_bytes, self._wal_bytes = stats.bytes_used, stats.bytes_wal
+        for finding in stats.findings:
+            if finding not in self._findings:
+                log(Log.STORE_FINDING, detail=finding)
+        self._findings = stats.findings
 
     def drain(self) -> None:
         """Let ``/readyz`` say that this node goes away."""
@@ -185,4 +199,6 @@ class Node:
     def _unready(self) -> str | None:
         if self._stopping:
             return "it is stopping"
+        if not self._ports.store.alive:
+            return "its store takes no writes"
         return None if self.engine.is_ready else "it owns no slots yet"

@@ -11,7 +11,7 @@ import pytest
 
 from posthouse.core.errors import ConfigurationError, StoreIncompatible, StoreUnavailable, UnsafeLibrary
 from posthouse.store.open import open_store
-from posthouse.store.postgres.dial import Answer, Dialler, Session, check
+from posthouse.store.postgres.dial import Answer, Dialler, Session, Unfit, check
 from posthouse.store.postgres.dsn import SCHEMA, parse_dsn
 from posthouse.store.postgres.server import ServerRules, inspect
 from posthouse.store.postgres.store import PostgresStore
@@ -28,9 +28,12 @@ DESCRIBED = {
     "full_page_writes": "on",
     "encoding": "UTF8",
     "synchronous_commit": "on",
+    "synchronous_commit_given": "on",
     "standbys": "ANY 1 (a, b)",
+    "autovacuum": "on",
 }
-BEGUN = {"standby": False, "read_only": False, "plans": "auto", "search_path": SCHEMA}
+BEGUN = {"standby": False, "read_only": False, "plans": "auto", "search_path": SCHEMA, "pid": 1}
+PLACE = parse_dsn("postgresql://app@db/post")
 
 
 @pytest.fixture
@@ -70,11 +73,20 @@ async def test_a_server_that_cannot_keep_a_store_is_refused(
         await inspect(Described("describe_server", **{**DESCRIBED, setting: value}), ServerRules())
 
 
-@pytest.mark.parametrize("value", ["off", "local", "remote_write"])
-async def test_a_server_that_acknowledges_early_is_said(value: str) -> None:
-    described = Described("describe_server", **{**DESCRIBED, "synchronous_commit": value, "standbys": ""})
-    found = await inspect(described, ServerRules())
-    assert [warning.partition(" ")[0] for warning in found.warnings] == ["synchronous_commit", "No"]
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        *(({"synchronous_commit": weak}, f"synchronous_commit is {weak}: an") for weak in ("off", "local")),
+        ({"synchronous_commit": "remote_write", "synchronous_commit_given": "off"}, "synchronous_commit is remote"),
+        ({"synchronous_commit_given": "off"}, "The node's own writes wait"),
+        ({"standbys": ""}, "one machine only"),
+        ({"autovacuum": "off"}, "grow without bound"),
+    ],
+)
+async def test_what_an_operator_should_know_is_said(fields: dict[str, object], says: str) -> None:
+    found = await inspect(Described("describe_server", **{**DESCRIBED, **fields}), ServerRules())
+    (warning,) = found.warnings
+    assert says in warning
 
 
 async def test_the_servers_of_tests_are_refused_by_everybody_else(cluster: Cluster, database: str) -> None:
@@ -83,19 +95,23 @@ async def test_the_servers_of_tests_are_refused_by_everybody_else(cluster: Clust
 
 
 @pytest.mark.parametrize(
-    ("fields", "why"),
+    ("fields", "why", "unfit"),
     [
-        ({"standby": True}, "no writes"),
-        ({"read_only": True}, "no writes"),
-        ({"plans": "force_custom_plan"}, "pooler"),
-        ({"search_path": "public"}, "pooler"),
+        ({"standby": True}, "no writes", False),
+        ({"read_only": True}, "no writes", False),
+        ({"plans": "force_custom_plan"}, "pooler", True),
+        ({"search_path": "public"}, "pooler", True),
+        ({"pid": 2}, "pooler", True),
     ],
 )
-async def test_a_connection_that_cannot_write_as_it_must_is_not_used(fields: dict[str, object], why: str) -> None:
+async def test_a_connection_that_cannot_write_as_it_must_is_not_used(
+    fields: dict[str, object], why: str, unfit: bool
+) -> None:
     """A lost setting is a plan a thousand times slower, or a write into somebody else's tables."""
     wire = Described("begin_session", **{**BEGUN, **fields})
-    with pytest.raises(StoreUnavailable, match=why):
-        await check(wire, Session(name="test", settings={}), SCHEMA)
+    with pytest.raises(StoreUnavailable, match=why) as told:
+        await check(wire, Session(name="test", settings={}), PLACE)
+    assert isinstance(told.value, Unfit) is unfit
 
 
 async def test_a_database_that_takes_no_writes_is_refused(cluster: Cluster, database: str) -> None:
@@ -142,9 +158,9 @@ async def test_what_is_no_address_is_no_folder_either() -> None:
 
 
 async def test_a_dropped_password_is_not_told(cluster: Cluster) -> None:
-    with pytest.raises(StoreUnavailable) as told:
+    with pytest.raises(ConfigurationError, match="absent") as told:
         await open_store_at(cluster.dsn("absent", password="secret"))
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(told.value) + told.value.advice
 
 
 # -- connections that end ---------------------------------------------------------------------------

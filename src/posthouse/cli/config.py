@@ -8,7 +8,7 @@ import typer
 
 from posthouse.cli.exits import Exit
 from posthouse.cli.output import Output
-from posthouse.cli.serve import ConfigFile
+from posthouse.cli.serve import ConfigFile, Database
 from posthouse.cli.session import local_command
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -19,12 +19,13 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def config(
     out: Output,
     data: Annotated[Path | None, typer.Option(help="Data directory whose file is read.")] = None,
+    database: Database = None,
     config: ConfigFile = None,
 ) -> Exit:
     """List every setting as a node started here would get it: defaults, file and environment."""
     from posthouse.config import load_config, settings, shown  # noqa: PLC0415 - help must not wait for it
 
-    found = load_config({"data": data}, environ=os.environ, config_file=config)
+    found = load_config({"data": data, "database": database}, environ=os.environ, config_file=config)
     origins = found.origins
     if out.as_json:
         values = found.model_dump(mode="json")

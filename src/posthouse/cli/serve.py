@@ -15,6 +15,13 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="TOML file with settings.  [default: DATA/posthouse.toml, if it is there]"),
 ]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Address (postgresql://…) of a database that holds the store; by default it is embedded.",
+    ),
+]
 InFlightPerEndpoint = Annotated[
     int | None, typer.Option(help="Requests on their way to one endpoint at once, at most.")
 ]
@@ -33,6 +40,9 @@ PublicUrl = Annotated[
         help="URL by which senders reach this node, without a path; by default as each request names it.",
     ),
 ]
+CaFile = Annotated[
+    Path | None, typer.Option(help="PEM file of certificate authorities to trust besides the system's own.")
+]
 
 
 @app.command()
@@ -40,6 +50,7 @@ def serve(
     *,
     config: ConfigFile = None,
     data: Annotated[Path | None, typer.Option(help="Directory of the embedded store and the first API key.")] = None,
+    database: Database = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 takes a free one.")] = None,
     allow_networks: Annotated[
@@ -63,9 +74,7 @@ def serve(
     drain_seconds: Annotated[
         float | None, typer.Option(help="Seconds that a stopping node waits for the answers to requests on their way.")
     ] = None,
-    ca_file: Annotated[
-        Path | None, typer.Option(help="PEM file of certificate authorities to trust besides the system's own.")
-    ] = None,
+    ca_file: CaFile = None,
     log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="Least level that is logged.")] = None,
     log_format: Annotated[
         str | None,
@@ -75,11 +84,13 @@ def serve(
 ) -> None:
     """Run a node on this machine until it is stopped: once gently (Ctrl-C), twice at once.
 
-    On a new data directory it makes an API key and writes it to DATA/api_key. Every setting can also be
-    given in the file or as a variable; 'posthouse config' lists them all.
+    On a new store it makes an API key and writes it to DATA/api_key. Every setting can also be given in the
+    file or as a variable; 'posthouse config' lists them all. The address of a database has a password in it:
+    give it as POSTHOUSE_DATABASE or in a file, where no other user sees it.
     """
     flags: dict[str, object] = {
         "data": data,
+        "database": database,
         "host": host,
         "port": port,
         "allow_networks": allow_networks,

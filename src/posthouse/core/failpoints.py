@@ -67,13 +67,18 @@ class Failpoint(StrEnum):
     MIGRATE_RECORDED = "migrate.recorded"  #: the step is in the books, not committed
     MIGRATE_DONE = "migrate.done"  #: committed
 
-    # Any transaction of the embedded store, and its log.
+    # Any transaction, and the log of the embedded store.
     COMMIT_BEGUN = "commit.begun"  #: the write lock is held
     COMMIT_DUE = "commit.due"  #: everything is written; COMMIT comes next
+    COMMIT_SENT = "commit.sent"  #: on its way to a database, which has not answered
     COMMIT_DONE = "commit.done"  #: COMMIT has returned, on the side that blocks
     COMMIT_KNOWN = "commit.known"  #: the loop knows it; nobody else was told
     CHECKPOINT_DUE = "checkpoint.due"  #: the log is about to be copied into the file
     CHECKPOINT_DONE = "checkpoint.done"  #: it is copied
+
+    # A connection to a database.
+    LANE_LOST = "lane.lost"  #: it ended; nobody who waits was told, and none is made yet
+    LANE_BACK = "lane.back"  #: there is one again; nobody who remembers rows was told
 
 
 #: Called with each boundary as it is reached. Whatever it raises ends that step there.

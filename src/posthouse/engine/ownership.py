@@ -1,6 +1,7 @@
 """Which slots this node may decide about, and under which epochs."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 
 from posthouse.core.errors import PosthouseError
@@ -41,6 +42,7 @@ class Leases:
         #: Slot → epoch of what this node holds.
         self.epochs: dict[int, int] = {}
         self._task: asyncio.Task[None] | None = None
+        self._doubted = asyncio.Event()
 
     @property
     def is_valid(self) -> bool:
@@ -70,8 +72,14 @@ class Leases:
             except PosthouseError as error:  # They fall free when the lease runs out.
                 log(Log.LEASE_RENEWAL_FAILED, code=error.code, detail=error.message)
 
+    def doubt(self) -> None:
+        """Hold nothing until the store has said anew what this node holds; it is asked at once."""
+        self._valid_until = 0.0
+        self._doubted.set()
+
     async def _take(self) -> None:
         asked = self._clock.monotonic()
+        self._doubted.clear()
         self._reach(Failpoint.LEASE_ASKED)
         held = await self._store.acquire(self._node, now=self._clock.now_ms(), lease_ms=LEASE_MS, dead=self._dead)
         self._reach(Failpoint.LEASE_HELD)
@@ -80,7 +88,8 @@ class Leases:
         self.epochs = {slot: epoch for slot, epoch in held.items() if slot not in gained}
         if gained:
             await self._gaining(gained)
-        self._valid_until = asked + (LEASE_MS - LEASE_RENEW_MS) / 1000
+        if not self._doubted.is_set():  # else it may be another store that knows nothing of it
+            self._valid_until = asked + (LEASE_MS - LEASE_RENEW_MS) / 1000
         self.epochs = held
         if lost:
             log(Log.SLOTS_LOST, count=len(lost))
@@ -90,7 +99,9 @@ class Leases:
 
     async def _keep(self) -> None:
         while True:
-            await asyncio.sleep(LEASE_RENEW_MS / 1000)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEASE_RENEW_MS / 1000):
+                    await self._doubted.wait()
             try:
                 await self._take()
             except PosthouseError as error:

@@ -57,10 +57,14 @@ class Catalogue:
         self._sources_by_token: dict[str, Source] = {}
         self._routes: dict[tuple[Environment, str], Routes] = {}
 
-    async def refresh(self) -> None:
-        """Read everything anew from the store."""
+    async def went_back(self) -> bool:
+        """Whether the store has forgotten changes that this copy has: it is another server, which never got them."""
+        return await self._facet.version() < self.version
+
+    async def refresh(self, *, anew: bool = False) -> None:
+        """Read everything from the store; ``anew``: whatever version this copy has."""
         snapshot = await self._facet.load()
-        if snapshot.version < self.version:
+        if snapshot.version < self.version and not anew:
             return
         self.version = snapshot.version
         self._endpoints = {e.key: e for e in snapshot.endpoints}

@@ -22,6 +22,11 @@ class Log(Enum):
     NODE_STOPPED = "info", "Everything is settled and the store is closed."
     NODE_FAILED = "error", "The node cannot go on and ends; what it acknowledged is in the store."
     STORE_FAILED = "error", "A COMMIT or fsync failed, so its outcome is unknown; the process must start anew."
+    STORE_AWAITED = "warning", "The database cannot be used, as `detail` says; tried again for `seconds` more."
+    STORE_LOST = "warning", "A connection to the database ended; writes are refused until there is one again."
+    STORE_BACK = "info", "All connections to the database are there again, after `seconds`."
+    STORE_FINDING = "warning", "The store is set up so that `detail`; said once while it is so."
+    STORE_READ_ANEW = "info", "What was remembered of the database was read anew after a connection to it had ended."
     SLOTS_ACQUIRED = "info", "This node owns `count` more slots of endpoints."
     SLOTS_LOST = "warning", "Another node took `count` slots, or their lease ran out."
     LEASE_RENEWAL_FAILED = "warning", "The leases could not be prolonged; tried again before they run out."
@@ -83,7 +88,7 @@ _logger = structlog.stdlib.get_logger("posthouse")
 
 REDACTED: Final = "[redacted]"
 _SECRET_KEY: Final = re.compile(r"secret|authorization|token|password|api_?key$|cookie|signature$", re.IGNORECASE)
-_SECRET_TEXT: Final = re.compile(r"\b(whsec_|whsk_|[Bb]earer )[^\s\"',}]+")
+_SECRET_TEXT: Final = re.compile(r"\b(whsec_|whsk_|[Bb]earer |postgres(?:ql)?://[^\s:@/]*:)[^\s\"',}]+")
 
 
 def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:

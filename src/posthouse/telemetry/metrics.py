@@ -141,6 +141,7 @@ GAUGES: Final = (
     Gauge("jobs_paused", "Bulk jobs that an operator holds."),
     Gauge("store_bytes", "Bytes of the store's main file."),
     Gauge("store_wal_bytes", "Bytes of the store's write-ahead log."),
+    Gauge("store_findings", "What an operator should know of how the store is set up; the node's log says what."),
     Gauge("slots_owned", "Hash slots of endpoints that this node owns."),
     Gauge("endpoints_down", "Endpoints whose breaker is open: their deliveries wait for a probe to go well."),
     Gauge("endpoints_recovering", "Endpoints that answer again and get what waited, with a ramp."),

@@ -6,6 +6,7 @@ import asyncpg
 
 from posthouse.store.postgres.lane import Lanes
 from posthouse.store.postgres.readers import Readers
+from posthouse.store.postgres.server import warnings_of
 from posthouse.store.protocol import StoreStats
 
 _NO_LOG: Final = 0  #: the server's write-ahead log belongs to all of its databases, and its size is not ours to see
@@ -31,9 +32,11 @@ class PostgresAdmin:
     async def stats(self) -> StoreStats:
         """Sizes and versions; see the protocol."""
         (row,) = await self._readers.quick("describe_store")
+        (server,) = await self._readers.quick("describe_server")
         return StoreStats(
             bytes_used=row["bytes"],
             bytes_wal=_NO_LOG,
             schema_version=row["schema_version"],
             library=f"PostgreSQL {row['version']}, asyncpg {asyncpg.__version__}",
+            findings=warnings_of(server),
         )

@@ -32,6 +32,12 @@ class PostgresCatalogue:
         """Everything, in one snapshot; see the protocol."""
         return await self._readers.snapshot(_load)
 
+    async def version(self) -> int:
+        """The version of the whole; see the protocol."""
+        (row,) = await self._readers.quick("catalogue_version")
+        version: int = row["version"]
+        return version
+
     async def put_endpoint(self, endpoint: Endpoint, *, remember: Remembered | None = None) -> int:
         """Insert or replace by key; see the protocol.
 

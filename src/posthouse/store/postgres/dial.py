@@ -21,6 +21,12 @@ KEEPALIVE_S: Final = 5
 CLOSE_S: Final = 2.0
 
 _TROUBLE: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StoreUnavailable)
+#: What a server says that lets nobody in, however often it is asked.
+_SHUT: Final = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidPasswordError,
+    asyncpg.InvalidCatalogNameError,
+)
 
 #: Plans of statements that are asked all the time: made once, and never turned by statistics of an emptier table.
 PINNED: Final[Mapping[str, str]] = {
@@ -36,6 +42,23 @@ LISTS: Final[Mapping[str, str]] = {**PINNED, "plan_cache_mode": "force_custom_pl
 FREE: Final[Mapping[str, str]] = {"plan_cache_mode": "force_custom_plan"}
 
 
+#: What the role must have where sessions are a pooler's, so that each transaction has it: pinned plans, bounds on
+#: waiting, and the words of ``SHOW``.
+ROLE: Final[Mapping[str, str]] = {
+    **PINNED,
+    "jit": "off",
+    "default_transaction_isolation": "read committed",
+    "lock_timeout": "5s",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "10s",
+}
+DURABLE: Final = frozenset({"on", "remote_apply"})  #: values of ``synchronous_commit`` that lose nothing
+
+
+class Unfit(StoreUnavailable):
+    """The database is there, and no waiting makes it fit for a store."""
+
+
 class Answer(NamedTuple):
     """What a statement gave."""
 
@@ -48,6 +71,7 @@ class Wire(Protocol):
 
     name: str  #: shown as ``application_name``
     pid: int  #: of the backend that serves it
+    local: str  #: what to say at the begin of a transaction, so that it is served as asked; mostly nothing
 
     @property
     def lost(self) -> bool:
@@ -95,9 +119,14 @@ class Session(msgspec.Struct, frozen=True):
 class PostgresWire:
     """A :class:`Wire` of asyncpg."""
 
-    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", name: str) -> None:
+    def __init__(
+        self, connection: "asyncpg.Connection[asyncpg.Record]", name: str, *, pooled: bool = False, local: str = ""
+    ) -> None:
         self.name = name
+        self.local = local
         self._connection = connection
+        self._pooled = pooled
+        self._made = 0  # statements
         self._prepared: dict[str, Any] = {}
         self._warnings: list[str] = []
         self.pid: int = connection.get_server_pid()
@@ -113,7 +142,10 @@ class PostgresWire:
         prepared = self._prepared.get(name)
         if prepared is None:
             self._prove_open()
-            prepared = await self._connection.prepare(SQL[name])
+            self._made += 1
+            # Without a name it is parsed and planned each time, and does not outlive the transaction of a pooler.
+            known_as = None if self._pooled else f"{name}_{self._made}"
+            prepared = await self._connection.prepare(SQL[name], name=known_as)
             self._prepared[name] = prepared
         self._prove_open()
         rows = await prepared.fetch(*args)
@@ -171,7 +203,7 @@ class Dialler:
             StoreUnavailable: None of them does.
         """
         trying = {asyncio.ensure_future(self._try(place, session)): place for place in self._dsn.hosts}
-        failures: list[str] = []
+        failures: list[tuple[str, Unfit | None]] = []
         try:
             while trying:
                 done, _ = await asyncio.wait(trying, return_when=asyncio.FIRST_COMPLETED)
@@ -182,12 +214,16 @@ class Dialler:
                         return attempt.result()
                     if not isinstance(error, _TROUBLE):
                         raise error
-                    failures.append(f"{host}:{port}: {str(error) or type(error).__name__}")
+                    failures.append((f"{host}:{port}: {_told(error)}", _judged(error)))
         finally:
             for attempt in trying:
                 attempt.cancel()
                 attempt.add_done_callback(_hang_up)
-        raise StoreUnavailable(f"The database cannot be reached ({'; '.join(failures)}).", retry_after_s=1)
+        message = f"The database cannot be reached ({'; '.join(told for told, _ in failures)})."
+        for _, unfit in failures:
+            if unfit is not None and all(verdict is not None for _, verdict in failures):
+                raise Unfit(message, hint=unfit.advice)
+        raise StoreUnavailable(message, retry_after_s=1)
 
     async def _try(self, place: tuple[str, int], session: Session) -> PostgresWire:
         host, port = place
@@ -200,28 +236,54 @@ class Dialler:
                 password=self._dsn.password,
                 database=self._dsn.database,
                 statement_cache_size=0,
-                server_settings={
-                    "application_name": session.name,
-                    "search_path": self._dsn.schema,
-                    "client_min_messages": "warning",
-                    "default_transaction_isolation": "read committed",
-                    "jit": "off",
-                    **_asked(session),
-                },
+                server_settings=_asked(session, self._dsn),
             )
             try:
                 _watch_socket(connection)
-                wire = PostgresWire(connection, session.name)
-                await check(wire, session, self._dsn.schema)
+                local = _local(session) if self._dsn.pooled else ""
+                wire = PostgresWire(connection, session.name, pooled=self._dsn.pooled, local=local)
+                await check(wire, session, self._dsn)
             except BaseException:
                 connection.terminate()
                 raise
         return wire
 
 
-def _asked(session: Session) -> dict[str, str]:
+def _asked(session: Session, dsn: Dsn) -> dict[str, str]:
     """The settings of a session. Whether its server may be written to is asked of the server, not of us."""
-    return dict(session.settings) if session.writes else {"default_transaction_read_only": "on", **session.settings}
+    named = {"application_name": session.name}
+    if dsn.pooled:
+        return named
+    return {
+        **named,
+        "search_path": dsn.schema,
+        "client_min_messages": "warning",
+        "default_transaction_isolation": "read committed",
+        "jit": "off",
+        **({} if session.writes else {"default_transaction_read_only": "on"}),
+        **session.settings,
+    }
+
+
+def _local(session: Session) -> str:
+    """What a transaction says in place of a session that a pooler would forget; what the role has is left out."""
+    wanted = {**dict.fromkeys(PINNED, "on"), "plan_cache_mode": "auto", **session.settings}
+    return "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in wanted.items() if ROLE.get(name) != value)
+
+
+def _told(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def _judged(error: BaseException) -> Unfit | None:
+    """Whether waiting would not help."""
+    if isinstance(error, Unfit):
+        return error
+    if isinstance(error, _SHUT):
+        return Unfit(hint="Correct the address of the database, or let its user in; see docs/postgresql.md.")
+    if isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in str(error):
+        return Unfit(hint=POOLED_HINT)
+    return None
 
 
 def _hang_up(attempt: "asyncio.Future[PostgresWire]") -> None:
@@ -230,14 +292,49 @@ def _hang_up(attempt: "asyncio.Future[PostgresWire]") -> None:
         attempt.result().terminate()
 
 
-async def check(wire: Wire, session: Session, schema: str) -> None:
-    """Refuse a server that takes no writes, and one (or a pooler) that forgot how it was asked to serve."""
+POOLED_HINT: Final = (
+    "Name the server itself and not a pooler such as PgBouncer, or add pgbouncer=true to the address;"
+    " docs/postgresql.md says what the role needs then."
+)
+
+
+async def check(wire: Wire, session: Session, dsn: Dsn) -> None:
+    """Refuse a server that takes no writes, and one (or a pooler) that forgot how it was asked to serve.
+
+    A pooler makes up the numbers of backends that it tells, so one that nobody said to be there is found out too.
+    """
+    if dsn.pooled:
+        await _check_role(wire, session, dsn)
+        return
     (row,) = (await wire.ask("begin_session", (session.durable,))).rows
     if row["standby"] or (row["read_only"] and session.writes):
         raise StoreUnavailable("It takes no writes.")
-    wanted = {"search_path": schema, **session.settings}
-    if row["plans"] != wanted.get("plan_cache_mode", "auto") or row["search_path"] != schema:
-        raise StoreUnavailable("It did not take the settings of the session; is there a pooler in between?")
+    wanted = {"search_path": dsn.schema, **session.settings}
+    if row["plans"] != wanted.get("plan_cache_mode", "auto") or row["search_path"] != dsn.schema:
+        raise Unfit("It did not take the settings of the session: a pooler stands in between.", hint=POOLED_HINT)
+    if row["pid"] != wire.pid:
+        raise Unfit("A pooler stands in between.", hint=POOLED_HINT)
+
+
+async def _check_role(wire: Wire, session: Session, dsn: Dsn) -> None:
+    """Behind a pooler the role has the settings that a session would be asked for."""
+    wanted = {"search_path": dsn.schema, **ROLE}
+    (row,) = (await wire.ask("describe_session", (list(wanted),))).rows
+    if row["standby"] or row["read_only"]:
+        raise StoreUnavailable("It takes no writes.")
+    if session.durable and row["durability"] not in DURABLE:
+        wanted["synchronous_commit"] = "on"
+    found = dict(zip(row["names"], row["values"], strict=True))
+    lacks = [name for name, value in wanted.items() if found.get(name) != value]
+    if lacks:
+        lines = " ".join(
+            f'ALTER ROLE "{row["role"]}" IN DATABASE "{row["database"]}" SET {name} = {wanted[name]!r};'
+            for name in lacks
+        )
+        raise Unfit(
+            f"Behind a pooler the role must bring its settings with it, and it lacks {', '.join(lacks)}.",
+            hint=f"Run, and let the pooler connect anew: {lines}",
+        )
 
 
 def _watch_socket(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -24,6 +24,7 @@ class Dsn(msgspec.Struct, frozen=True):
     password: str | None = None
     schema: str = SCHEMA
     durable: bool = True  #: sessions wait for standbys and disk also where the server would not
+    pooled: bool = False  #: a pooler stands in between: what is asked of a connection is forgotten after a transaction
     tls: tuple[tuple[str, str], ...] = ()  #: as libpq names them
 
     def __repr__(self) -> str:
@@ -64,6 +65,7 @@ def parse_dsn(text: str) -> Dsn:
         password=password or None,
         schema=_schema(options.pop("schema", SCHEMA)),
         durable=_durable(options.pop("durability", "full")),
+        pooled=_pooled(options.pop("pgbouncer", "false")),
         tls=_tls(options),
     )
 
@@ -104,6 +106,12 @@ def _durable(value: str) -> bool:
     if value not in {"full", "server"}:
         raise _wrong("durability is 'full' or 'server'")
     return value == "full"
+
+
+def _pooled(value: str) -> bool:
+    if value not in {"true", "false"}:
+        raise _wrong("pgbouncer is 'true' or 'false'")
+    return value == "true"
 
 
 def _tls(options: dict[str, str]) -> tuple[tuple[str, str], ...]:

@@ -19,6 +19,7 @@ from posthouse.core.errors import StoreUnavailable
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.store.postgres.dial import Answer, Wire
 from posthouse.store.postgres.outcome import Sent, Verdict, judge, unanswered
+from posthouse.store.postgres.presence import Presence
 from posthouse.store.postgres.transact import Guards, Transaction, transact
 from posthouse.telemetry import Metrics
 
@@ -100,9 +101,11 @@ class Lane:
         *,
         is_gone: Callable[[Wire], Awaitable[bool]],
         metrics: Metrics,
+        presence: Presence,
         reach: Reach = pass_by,
     ) -> None:
         self.rules = rules
+        self._presence = presence
         self.metrics = metrics
         self.reach = reach  #: for the operations too: their steps are its transactions'
         self._dial = dial
@@ -256,11 +259,15 @@ class Lane:
 
     def _lose(self, wire: Wire) -> None:
         """Connect anew at once, so that who comes next finds a connection."""
-        if wire is self._wire and not self._closing and (self._mending is None or self._mending.done()):
+        if wire is not self._wire or self._closing:
+            return
+        self._presence.lost(self.rules.name)
+        if self._mending is None or self._mending.done():
             self._mending = self._loop.create_task(self._connect())
 
     async def _connected(self) -> bool:
         """Whether there is a connection, after one try; if there is none, everybody is refused meanwhile."""
+        self._presence.lost(self.rules.name)
         if self._mending is None or self._mending.done():
             self._mending = self._loop.create_task(self._connect())
         self._tried.clear()
@@ -280,6 +287,7 @@ class Lane:
                 else:
                     self._refusal = None
                     self._take(wire)
+                    self._presence.back(self.rules.name)
                     return
                 self._tried.set()
                 # No secret: nodes must not march in step.
@@ -322,6 +330,8 @@ class _Link:
         loop = asyncio.get_running_loop()
         started = loop.time()
         task = loop.create_task(call())
+        if sent is not Sent.STEP:
+            await self._send(sent, task)
         done, _ = await asyncio.wait({task}, timeout=lane.rules.deadline_s)
         error = task.exception() if done else None
         if not done:
@@ -341,6 +351,16 @@ class _Link:
             lane.metrics.commit_ms.observe((loop.time() - started) * 1_000)
             lane.metrics.commits += 1
         return task.result()
+
+    async def _send(self, sent: Sent, task: asyncio.Task[Any]) -> None:
+        """Let what is to become durable leave."""
+        await asyncio.sleep(0)
+        try:
+            self._lane.reach(Failpoint.COMMIT_SENT)
+        except BaseException:
+            self._stalled = True  # whatever ends the step here, the statement goes on
+            self._lane.stall(self._wire, sent, task)
+            raise
 
 
 async def _patiently(run: Callable[[], Awaitable[T]]) -> T:

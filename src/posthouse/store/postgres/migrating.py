@@ -10,10 +10,13 @@ import asyncpg
 from posthouse.core.errors import StoreIncompatible
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.store.postgres.dial import Wire
-from posthouse.store.postgres.outcome import NotSent, Sent, judge
+from posthouse.store.postgres.outcome import Contended, NotSent, Sent, judge
 from posthouse.store.shared.migrations import Migration, read_migrations
 
 LOCK: Final = 0x50485345  #: the advisory lock of who migrates: "PHSE"
+#: A step waits so long for a table that others use, for whoever comes after it waits as long; then they get a turn.
+STEP_LOCK_MS: Final = 2_000
+STEP_TRIES: Final = 15
 
 
 def known_migrations() -> list[Migration]:
@@ -27,34 +30,51 @@ async def migrate(wire: Wire, schema: str, migrations: list[Migration], *, now: 
     Raises:
         StoreIncompatible: The store is a newer one, or its steps are not those known here.
         StoreUnavailable: The database does not let it be done now.
+        Contended: Others use a table without end that a step must have for itself.
         Refused: A step does not go through.
     """
-    applied = 0
+    applied = tried = 0
     while True:
-        sent = Sent.STEP
         try:
-            await wire.command("BEGIN")
-            await wire.ask("one_migrates", (LOCK,))
-            missing = await _missing(wire, schema, migrations)
-            if missing is None:
-                await wire.command("ROLLBACK")
+            if not await _step(wire, schema, migrations, now=now, reach=reach):
                 return applied
-            reach(Failpoint.MIGRATE_BEGUN)
-            await wire.command(missing.script)
-            reach(Failpoint.MIGRATE_APPLIED)
-            row = (missing.number, missing.name, missing.checksum, now, _readable_from(missing))
-            await wire.ask("insert_migration", row)
-            reach(Failpoint.MIGRATE_RECORDED)
-            wire.warnings()
-            sent = Sent.COMMIT
-            tag = await wire.command("COMMIT")
-        except (NotSent, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            raise judge(sent, error=error, lost=wire.lost).error or error from error
-        outcome = judge(sent, tag=tag, warnings=wire.warnings())
-        if outcome.error is not None:
-            raise outcome.error
-        reach(Failpoint.MIGRATE_DONE)
-        applied += 1
+            applied, tried = applied + 1, 0
+        except Contended:
+            tried += 1
+            if tried >= STEP_TRIES:
+                raise
+            await wire.command("ROLLBACK")
+
+
+async def _step(wire: Wire, schema: str, migrations: list[Migration], *, now: int, reach: Reach) -> bool:
+    """Apply the next step; False if there is none."""
+    sent = Sent.STEP
+    try:
+        await wire.command("BEGIN")
+        if wire.local:
+            await wire.command(wire.local)
+        await wire.ask("one_migrates", (LOCK,))
+        missing = await _missing(wire, schema, migrations)
+        if missing is None:
+            await wire.command("ROLLBACK")
+            return False
+        reach(Failpoint.MIGRATE_BEGUN)
+        await wire.command(f"SET LOCAL lock_timeout = {STEP_LOCK_MS}")
+        await wire.command(missing.script)
+        reach(Failpoint.MIGRATE_APPLIED)
+        row = (missing.number, missing.name, missing.checksum, now, _readable_from(missing))
+        await wire.ask("insert_migration", row)
+        reach(Failpoint.MIGRATE_RECORDED)
+        wire.warnings()
+        sent = Sent.COMMIT
+        tag = await wire.command("COMMIT")
+    except (NotSent, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise judge(sent, error=error, lost=wire.lost).error or error from error
+    outcome = judge(sent, tag=tag, warnings=wire.warnings())
+    if outcome.error is not None:
+        raise outcome.error
+    reach(Failpoint.MIGRATE_DONE)
+    return True
 
 
 async def _missing(wire: Wire, schema: str, migrations: list[Migration]) -> Migration | None:

@@ -127,6 +127,8 @@ async def _ask_quickly(wire: Wire, name: str, args: Sequence[object]) -> list[as
 async def _in_snapshot(wire: Wire, read: Callable[[Transaction], Awaitable[T]]) -> T:
     await wire.command("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:
+        if wire.local:
+            await wire.command(wire.local)
         return await read(OpenTransaction(_Reading(wire)))
     finally:
         if not wire.lost:

@@ -1,14 +1,15 @@
 """What the server is, and whether it keeps what it says that it keeps."""
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from posthouse.core.errors import StoreIncompatible, UnsafeLibrary
-from posthouse.store.postgres.dial import Wire
+from posthouse.store.postgres.dial import DURABLE, PINNED, Dialler, Session, Wire
+from posthouse.store.postgres.dsn import parse_dsn
 
 OLDEST: Final = 150_000  #: as the server numbers its versions
-DURABLE: Final = frozenset({"on", "remote_apply"})
+_KEEPS: Final = ("fsync", "full_page_writes")  #: settings without which a crash takes what was acknowledged
 
 
 class ServerRules(msgspec.Struct, frozen=True):
@@ -21,7 +22,7 @@ class Server(msgspec.Struct, frozen=True):
     """What a server says of itself."""
 
     version: str
-    warnings: tuple[str, ...]  #: for an operator to read; nothing is lost by them as long as machines last
+    warnings: tuple[str, ...]  #: for an operator to read; each says what may happen
 
 
 async def inspect(wire: Wire, rules: ServerRules) -> Server:
@@ -42,15 +43,48 @@ async def inspect(wire: Wire, rules: ServerRules) -> Server:
             f"The database's encoding is {row['encoding']}; it must be UTF8.",
             hint="Create the database with ENCODING 'UTF8'.",
         )
-    for setting in ("fsync", "full_page_writes"):
+    for setting in _KEEPS:
         if row[setting] != "on" and not rules.allow_unsafe:
             raise UnsafeLibrary(
                 f"The server runs with {setting}={row[setting]}: it loses what it acknowledged when its machine fails.",
                 hint=f"Set {setting} = on in its configuration.",
             )
-    warnings = []
-    if row["synchronous_commit"] not in DURABLE:
-        warnings.append(f"synchronous_commit is {row['synchronous_commit']}: an acknowledged write may be lost.")
+    return Server(version=row["version"], warnings=warnings_of(row))
+
+
+def warnings_of(row: Any) -> tuple[str, ...]:
+    """What an operator should know of the server that ``describe_server`` describes."""
+    found = [
+        f"{setting} is {row[setting]}: what was acknowledged is lost when the machine fails."
+        for setting in _KEEPS
+        if row[setting] != "on"
+    ]
+    ours, given = row["synchronous_commit"], row["synchronous_commit_given"]
+    if ours not in DURABLE:
+        found.append(f"synchronous_commit is {ours}: an acknowledged write may be lost.")
+    elif given not in DURABLE:
+        found.append(
+            f"synchronous_commit is {given}. The node's own writes wait all the same (it is {ours} for them);"
+            " what applications write may be lost."
+        )
     if not row["standbys"]:
-        warnings.append("No synchronous standby: an acknowledged write is on the disk of one machine only.")
-    return Server(version=row["version"], warnings=tuple(warnings))
+        found.append("No synchronous standby: an acknowledged write is on the disk of one machine only.")
+    if row["autovacuum"] != "on":
+        found.append("autovacuum is off: tables that change all the time grow without bound.")
+    return tuple(found)
+
+
+async def examine(dsn: str, *, rules: ServerRules = ServerRules()) -> Server:  # noqa: B008 - frozen
+    """What the server at ``dsn`` says of itself. Nothing is changed there.
+
+    Raises:
+        ConfigurationError: The DSN is not one.
+        StoreUnavailable: It cannot be reached; ``dial.Unfit``: it never will.
+        StoreIncompatible, UnsafeLibrary: As :func:`inspect`.
+    """
+    place = parse_dsn(dsn)
+    wire = await Dialler(place).dial(Session(name="posthouse:doctor", settings=PINNED, durable=place.durable))
+    try:
+        return await inspect(wire, rules)
+    finally:
+        await wire.close()

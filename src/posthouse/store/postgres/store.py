@@ -2,17 +2,19 @@
 
 import asyncio
 import contextlib
+import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
+from weakref import WeakKeyDictionary
 
-from posthouse.core.errors import StoreUnavailable
+from posthouse.core.errors import ConfigurationError, StoreUnavailable
 from posthouse.core.failpoints import Reach, pass_by
 from posthouse.core.limits import COMMIT_INTERVAL_MS
 from posthouse.core.ports import Clock
 from posthouse.store.postgres.admin import PostgresAdmin
 from posthouse.store.postgres.catalogue import PostgresCatalogue
-from posthouse.store.postgres.dial import FREE, LISTS, PINNED, Dialler, Session, Wire
+from posthouse.store.postgres.dial import FREE, LISTS, PINNED, Dialler, Session, Unfit, Wire
 from posthouse.store.postgres.dsn import Dsn, parse_dsn
 from posthouse.store.postgres.inbound import PostgresInbound
 from posthouse.store.postgres.intake import PostgresIntake
@@ -21,6 +23,7 @@ from posthouse.store.postgres.lane import Lane, LaneRules, Lanes
 from posthouse.store.postgres.ledger import PostgresLedger
 from posthouse.store.postgres.migrating import known_migrations, migrate
 from posthouse.store.postgres.ownership import PostgresOwnership
+from posthouse.store.postgres.presence import Presence
 from posthouse.store.postgres.readers import Readers
 from posthouse.store.postgres.server import Server, ServerRules, inspect
 from posthouse.store.postgres.transact import Guards, Transaction
@@ -35,7 +38,7 @@ from posthouse.store.protocol import (
     Ownership,
     WorkFacet,
 )
-from posthouse.telemetry import Metrics
+from posthouse.telemetry import Log, Metrics, log
 
 NODE: Final = 1  #: the number of the node, as long as there is one
 LANES_MAX: Final = 16  #: numbers of connections that a node has
@@ -44,16 +47,23 @@ QUICK_MS: Final = 30_000  #: the server ends any short statement after so long
 SNAPSHOT_MS: Final = 60_000
 AUDIT_MS: Final = 15 * 60_000
 
+OPENING_S: Final = 60.0  #: a database that is not there yet is waited for so long
+SAID_S: Final = 10.0  #: between two lines of the log that say so
+PAUSE_S: Final = 0.1  #: before another try; doubles each time
+PAUSE_MAX_S: Final = 2.0
+GIVEN_UP_S: Final = 60.0  #: what has no answer through a pooler: nobody can see whether it is still under way
+
 
 class PostgresStore:
     """A store in a database. Made by :func:`open_postgres`; implements ``store.protocol.Store``."""
 
-    def __init__(self, lanes: Lanes, readers: Readers, server: Server) -> None:
+    def __init__(self, lanes: Lanes, readers: Readers, server: Server, presence: Presence) -> None:
         #: Never set: a connection that fails is replaced by another one.
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.server = server  #: what it was when the store was opened
         self.lanes = lanes
         self._readers = readers
+        self._presence = presence
         self._closing: asyncio.Task[None] | None = None
         self.intake: Intake = PostgresIntake(lanes, readers)
         self.inbound: InboundFacet = PostgresInbound(lanes, readers)
@@ -68,6 +78,10 @@ class PostgresStore:
     def alive(self) -> bool:
         """Whether every kind of write may succeed now."""
         return all(lane.alive for lane in self.lanes)
+
+    def when_back(self, told: Callable[[], None]) -> None:
+        """Call ``told`` each time that connections were lost and are there again; see the protocol."""
+        self._presence.when_back(told)
 
     async def close(self) -> None:
         """Finish what was submitted, then hang up. Idempotent."""
@@ -87,30 +101,36 @@ async def open_postgres(
     metrics: Metrics | None = None,
     reach: Reach = pass_by,
     rules: ServerRules = ServerRules(),  # noqa: B008 - frozen
+    patience_s: float = OPENING_S,
 ) -> PostgresStore:
     """Open the store in a database; the first time its tables are made.
 
+    A database that cannot be reached, or takes no writes, is waited for; after ``patience_s`` no more.
+
     Raises:
-        ConfigurationError: The DSN is not one.
+        ConfigurationError: The DSN is not one, or the database lets its user not in, or does not serve as it must.
         StoreIncompatible: The server or the store there is none for this version.
         UnsafeLibrary: The server may lose what it acknowledged.
         StoreUnavailable: The database cannot be reached or does not write.
     """
     place = parse_dsn(dsn)
     phone = _Phone(Dialler(place), place)
-    wire = await phone.dial("open", {}, statement_timeout="0", lock_timeout="30s")()
+    wire = await _first(phone.dial("open", {}, statement_timeout="0", lock_timeout="30s"), patience_s)
+    preparing = asyncio.ensure_future(_prepare(wire, place, rules, now=clock.now_ms(), reach=reach))
     try:
-        server = await inspect(wire, rules)
-        await migrate(wire, place.schema, known_migrations(), now=clock.now_ms(), reach=reach)
-    finally:
-        await wire.close()
+        server = await asyncio.shield(preparing)
+    except asyncio.CancelledError:
+        wire.terminate()  # a step that was sent is not cancelled
+        await asyncio.wait([preparing])
+        raise
     readers = Readers(
         quick=phone.dial("quick", PINNED, writes=False, statement_timeout=f"{QUICK_MS}"),
         long=phone.dial("long", LISTS, writes=False, statement_timeout=f"{SNAPSHOT_MS}"),
         audit=phone.dial("audit", FREE, writes=False, statement_timeout=f"{AUDIT_MS}"),
     )
-    lanes = _lanes(phone, readers, interval_s=commit_interval_ms / 1_000, metrics=metrics or Metrics(), reach=reach)
-    store = PostgresStore(lanes, readers, server)
+    presence = Presence(asyncio.get_running_loop().time, reach=reach)
+    lanes = _lanes(_Bench(phone, readers, presence, metrics or Metrics(), reach), interval_s=commit_interval_ms / 1_000)
+    store = PostgresStore(lanes, readers, server, presence)
     try:
         for lane in lanes:
             await lane.open()
@@ -121,12 +141,44 @@ async def open_postgres(
     return store
 
 
+async def _first(dial: Callable[[], Awaitable[Wire]], patience_s: float) -> Wire:
+    """The first connection, when there is one."""
+    loop = asyncio.get_running_loop()
+    until, say_at, pause_s = loop.time() + patience_s, loop.time(), PAUSE_S
+    while True:
+        try:
+            return await dial()
+        except Unfit as error:
+            raise ConfigurationError(error.message, hint=error.advice) from error
+        except StoreUnavailable as error:
+            now = loop.time()
+            if now + pause_s > until:
+                raise
+            if now >= say_at:
+                log(Log.STORE_AWAITED, detail=error.message, seconds=round(until - now))
+                say_at = now + SAID_S
+        # No secret: nodes must not march in step.
+        await asyncio.sleep(pause_s * random.uniform(0.75, 1.25))  # noqa: S311
+        pause_s = min(2 * pause_s, PAUSE_MAX_S)
+
+
+async def _prepare(wire: Wire, place: Dsn, rules: ServerRules, *, now: int, reach: Reach) -> Server:
+    """What the server is, once the schema is this version's."""
+    try:
+        server = await inspect(wire, rules)
+        await migrate(wire, place.schema, known_migrations(), now=now, reach=reach)
+    finally:
+        await wire.close()
+    return server
+
+
 class _Phone:
     """Dials with the settings of each purpose; all connections of a life are named alike."""
 
     def __init__(self, dialler: Dialler, place: Dsn) -> None:
         self._dialler = dialler
         self._durable = place.durable
+        self.pooled = place.pooled
         self._life = secrets.token_hex(4)
 
     def dial(
@@ -143,18 +195,42 @@ class _Phone:
         return make
 
 
-def _lanes(phone: _Phone, readers: Readers, *, interval_s: float, metrics: Metrics, reach: Reach) -> Lanes:
-    async def is_gone(wire: Wire) -> bool:
+class _Bench(NamedTuple):
+    """What lanes are made with."""
+
+    phone: _Phone
+    readers: Readers
+    presence: Presence
+    metrics: Metrics
+    reach: Reach
+
+
+def _looker(phone: _Phone, readers: Readers) -> Callable[[Wire], Awaitable[bool]]:
+    """Who finds out whether what has no answer can have none any more."""
+    loop = asyncio.get_running_loop()
+    first_look: WeakKeyDictionary[Wire, float] = WeakKeyDictionary()
+
+    async def ask(wire: Wire) -> bool:
         with contextlib.suppress(StoreUnavailable):
             (row,) = await readers.quick("is_gone", wire.pid, wire.name)
             return bool(row["gone"])
         return False
 
+    async def wait(wire: Wire) -> bool:
+        return loop.time() - first_look.setdefault(wire, loop.time()) >= GIVEN_UP_S
+
+    return wait if phone.pooled else ask
+
+
+def _lanes(bench: _Bench, *, interval_s: float) -> Lanes:
+    phone = bench.phone
+    is_gone = _looker(phone, bench.readers)
+
     def lane(name: str, number: int, *, deadline_s: float = 10.0, interval_s: float = 0.0) -> Lane:
         dial = phone.dial(name, PINNED, statement_timeout=f"{QUICK_MS}", lock_timeout=f"{round(deadline_s * 600)}")
         number += NODE * LANES_MAX
         rules = LaneRules(name=name, number=number, deadline_s=deadline_s, interval_s=interval_s)
-        return Lane(rules, dial, is_gone=is_gone, metrics=metrics, reach=reach)
+        return Lane(rules, dial, is_gone=is_gone, metrics=bench.metrics, presence=bench.presence, reach=bench.reach)
 
     return Lanes(
         intake=lane("intake", 0, deadline_s=5.0, interval_s=interval_s),

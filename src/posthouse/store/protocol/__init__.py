@@ -5,11 +5,13 @@ is durable (``fsync`` included). The SQL of an engine guards (epoch, round, atte
 :mod:`posthouse.core`. ``now`` is always an argument: a store never asks a clock.
 
 Errors: :class:`~posthouse.core.errors.StoreUnavailable` when durability cannot be had. After a
-failed COMMIT or fsync the store is *broken*: every later write raises it too, ``failed`` is set,
-and the process must restart and recover from disk, because the outcome is unknown.
+failed COMMIT or fsync the embedded store is *broken*: every later write raises it too, ``failed`` is set,
+and the process must restart and recover from disk, because the outcome is unknown. A store in a database is
+asked again: whoever lost the answer finds out by repeating, and ``when_back`` tells those who remember rows.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from posthouse.store.protocol.admin import AdminFacet, StoreStats
@@ -116,6 +118,19 @@ class Store(Protocol):
     admin: AdminFacet
     #: Set when the store broke: its result is the reason. Who owns the process must end it.
     failed: asyncio.Future[str]
+
+    @property
+    def alive(self) -> bool:
+        """Whether every kind of write may succeed now."""
+        ...
+
+    def when_back(self, told: Callable[[], None]) -> None:
+        """Call ``told`` each time that the way to the store was lost and is found again.
+
+        Another server may have taken over, and rows that memory knows be gone: it must be read anew. An embedded
+        store is never lost so.
+        """
+        ...
 
     async def close(self) -> None:
         """Finish what was submitted, then close. Idempotent."""

@@ -12,6 +12,9 @@ class StoreStats(msgspec.Struct, frozen=True):
     bytes_wal: int
     schema_version: int
     library: str
+    findings: tuple[
+        str, ...
+    ] = ()  #: what an operator should know of how the engine is set up; each says what may happen
 
 
 class AdminFacet(Protocol):

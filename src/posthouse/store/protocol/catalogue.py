@@ -34,6 +34,10 @@ class CatalogueFacet(Protocol):
         """Everything, in one snapshot."""
         ...
 
+    async def version(self) -> int:
+        """The version that :meth:`load` would give."""
+        ...
+
     async def put_endpoint(self, endpoint: Endpoint, *, remember: Remembered | None = None) -> int:
         """Insert or replace by key; the new catalogue version."""
         ...

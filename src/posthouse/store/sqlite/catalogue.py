@@ -57,6 +57,11 @@ class SqliteCatalogue:
         """Everything, in one snapshot; see the protocol."""
         return await self._readers.read(_load)
 
+    async def version(self) -> int:
+        """The version of the whole; see the protocol."""
+        version: int = await self._readers.read(lambda connection: value_of(connection, _CATALOGUE_VERSION))
+        return version
+
     async def put_endpoint(self, endpoint: Endpoint, *, remember: Remembered | None = None) -> int:
         """Insert or replace by key; see the protocol.
 

@@ -87,6 +87,14 @@ class SqliteStore:
         self.jobs: JobsFacet = SqliteJobs(self._writer, self._readers)
         self.admin: AdminFacet = SqliteAdmin(self._writer, self._readers, path)
 
+    @property
+    def alive(self) -> bool:
+        """Whether a write may succeed now."""
+        return self._closing is None and not self.failed.done()
+
+    def when_back(self, told: Callable[[], None]) -> None:
+        """The disk is never lost and found again: a store that failed is at its end."""
+
     async def close(self) -> None:
         """Finish what was submitted, then close and let the directory go. Idempotent."""
         if self._closing is None:

@@ -42,7 +42,7 @@ class TestCatalogue:
         assert await catalogue.set_endpoint_state(endpoint.key, EndpointState.PAUSED, reason=None, now=NOW) == 3
         assert await catalogue.put_tenant(tenant()) == 4
         assert await catalogue.put_api_key(scene.values.api_key()) == 5
-        assert (await catalogue.load()).version == 5
+        assert (await catalogue.load()).version == await catalogue.version() == 5
         together = await asyncio.gather(*(catalogue.put_endpoint(scene.values.endpoint()) for _ in range(5)))
         assert sorted(together) == [6, 7, 8, 9, 10]
 

@@ -23,6 +23,7 @@ class ScriptedWire:
     def __init__(self, name: str = "test", pid: int = 1) -> None:
         self.name = name
         self.pid = pid
+        self.local = ""
         self.lost = False
         self.asked: list[str] = []
         self.arguments: list[tuple[object, ...]] = []

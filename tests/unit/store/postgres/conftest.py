@@ -9,6 +9,7 @@ from posthouse.core.errors import StoreUnavailable
 from posthouse.store.postgres import lane as lane_module
 from posthouse.store.postgres.dial import Wire
 from posthouse.store.postgres.lane import Lane, LaneRules
+from posthouse.store.postgres.presence import Presence
 from posthouse.telemetry import Metrics
 from posthouse.testing.postgres.wire import ScriptedWire
 
@@ -50,7 +51,8 @@ def exchange() -> Exchange:
 def make_lane(exchange: Exchange) -> Callable[..., Lane]:
     def make(*, interval_s: float = 0.0) -> Lane:
         rules = LaneRules(name="test", number=17, deadline_s=DEADLINE_S, interval_s=interval_s)
-        return Lane(rules, exchange.dial, is_gone=exchange.is_gone, metrics=Metrics())
+        presence = Presence(asyncio.get_running_loop().time)
+        return Lane(rules, exchange.dial, is_gone=exchange.is_gone, metrics=Metrics(), presence=presence)
 
     return make
 

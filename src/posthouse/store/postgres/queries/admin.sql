@@ -5,10 +5,22 @@ SELECT
     current_setting('transaction_read_only') = 'on' AS read_only,
     current_setting('plan_cache_mode') AS plans,
     current_setting('search_path') AS search_path,
+    pg_backend_pid() AS pid,
     set_config('synchronous_commit', CASE
         WHEN $1::boolean AND current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN 'on'
         ELSE current_setting('synchronous_commit')
     END, false) AS durability;
+
+-- name: describe_session
+-- How the server serves a transaction of a pooler's, and to whom that belongs.
+SELECT
+    pg_is_in_recovery() AS standby,
+    current_setting('transaction_read_only') = 'on' AS read_only,
+    current_setting('synchronous_commit') AS durability,
+    current_user::text AS role,
+    current_database()::text AS database,
+    $1::text[] AS names,
+    ARRAY(SELECT current_setting(name) FROM unnest($1::text[]) WITH ORDINALITY AS c (name, n) ORDER BY n) AS values;
 
 -- name: describe_server
 -- What the server is, and what it promises to keep.
@@ -19,7 +31,9 @@ SELECT
     current_setting('full_page_writes') AS full_page_writes,
     current_setting('server_encoding') AS encoding,
     current_setting('synchronous_commit') AS synchronous_commit,
-    current_setting('synchronous_standby_names') AS standbys;
+    (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit') AS synchronous_commit_given,
+    current_setting('synchronous_standby_names') AS standbys,
+    current_setting('autovacuum') AS autovacuum;
 
 -- name: is_gone
 -- Whether a connection's backend has ended, or the server takes no writes any more: nothing it was asked is under way.
