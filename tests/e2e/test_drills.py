@@ -54,6 +54,13 @@ def test_d15_kills_and_nothing_acknowledged_is_missing(tmp_path: Path) -> None:
     assert not (data / "node.json").exists(), "the node has ended"
 
 
+def test_d07_loses_the_primary_and_nothing_else() -> None:
+    document = drill("D07", "--scale", "0.05", "--seed", "3")
+    assert kinds(document) == ["fault", "fault"]
+    assert document["figures"]["acknowledged"] == document["figures"]["events"] > 2_000
+    assert measured(document, "not on the other disk") == 0
+
+
 def test_d06_shows_what_was_never_attempted_as_that() -> None:
     document = drill("D06", "--scale", "0.05")
     assert document["figures"]["shown as timed out"] >= 10 * 5

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar
 
 from posthouse.demo.node_process import SERVE
@@ -39,6 +40,10 @@ class Drill(ABC):
     def left_out(self) -> list[str]:
         """Parts that this node cannot be put through, and why."""
         return []
+
+    def surroundings(self) -> AbstractContextManager[Sequence[str]]:
+        """What has to be there before the drill's own node starts, and the options that the node needs for it."""
+        return nullcontext(())
 
     @abstractmethod
     def run(self, ground: Ground) -> Findings:

@@ -59,9 +59,10 @@ class Ground:
         plan: how to run.
         show: called with a look whenever something may have changed.
         program: the module that is the drill's own node, as :class:`~posthouse.demo.node_process.Node` takes it.
+        options: more options of that node.
     """
 
-    def __init__(self, plan: Plan, show: Show, *, program: Sequence[str] = SERVE) -> None:
+    def __init__(self, plan: Plan, show: Show, *, program: Sequence[str] = SERVE, options: Sequence[str] = ()) -> None:
         self.plan = plan
         self.recording = Recording()
         self.background = Background()
@@ -72,6 +73,7 @@ class Ground:
         self.tenant = f"drill-{plan.seed}-{time.time_ns() // 1_000_000}"
         self._show = show
         self._program = program
+        self._options = options
         self._doing = ""
         self._doing_since = 0.0
         self._share = self._share_max = self._speed = 0.0
@@ -109,7 +111,7 @@ class Ground:
             parent = tempfile.mkdtemp(prefix="posthouse-drill-")
             stack.callback(shutil.rmtree, parent, ignore_errors=True)
             data = Path(parent) / "data"
-        node = Node(data, program=self._program, options=("--drain-seconds", _DRAIN_SECONDS))
+        node = Node(data, program=self._program, options=("--drain-seconds", _DRAIN_SECONDS, *self._options))
         stack.callback(node.stop)
         self.do("starting a node", 0.0)
         node.start()

@@ -10,6 +10,7 @@ from posthouse.drills.forgery import Forgery
 from posthouse.drills.forgetful import Forgetful
 from posthouse.drills.ground import Ground
 from posthouse.drills.kills import Kills
+from posthouse.drills.lost_primary import LostPrimary
 from posthouse.drills.neighbours import NoisyNeighbours
 from posthouse.drills.order import Order
 from posthouse.drills.outage import Outage
@@ -28,6 +29,7 @@ DRILLS: Final[Mapping[str, type[Drill]]] = {
         Flood,
         StuckQueues,
         StatusHonesty,
+        LostPrimary,
         Outage,
         Repeated,
         Order,
@@ -45,7 +47,10 @@ DRILLS: Final[Mapping[str, type[Drill]]] = {
 def play(drill: Drill, show: Show) -> Report:
     """Run a drill on ground of its own, of which nothing stays behind. Raises DrillFailed or NodeFailed."""
     started = time.monotonic()
-    with Ground(drill.plan, show, program=drill.program) as ground:
+    with (
+        drill.surroundings() as options,
+        Ground(drill.plan, show, program=drill.program, options=options) as ground,
+    ):
         findings = drill.run(ground)
     plan = drill.plan
     return Report(

@@ -124,10 +124,10 @@ class Replicas:
             self._follow(name)
         return self.primary
 
-    def ask(self, name: str, query: str) -> str:
+    def ask(self, name: str, query: str, *, database: str = "postgres") -> str:
         """What ``psql`` answers on one server."""
         port = str(self._servers[name].port)
-        return self._run("psql", "-h", HOST, "-p", port, "-U", "postgres", "-X", "-A", "-t", "-c", query, "postgres")
+        return self._run("psql", "-h", HOST, "-p", port, "-U", "postgres", "-X", "-A", "-t", "-c", query, database)
 
     def stop(self) -> None:
         """End all servers, and remove their data. Idempotent."""
