@@ -61,6 +61,12 @@ def test_d07_loses_the_primary_and_nothing_else() -> None:
     assert measured(document, "not on the other disk") == 0
 
 
+def test_d08_makes_the_index_of_endpoints_anew() -> None:
+    document = drill("D08", "--scale", "0.02", "--seed", "5")
+    assert document["figures"]["endpoints"] == 200
+    assert kinds(document) == ["fault"] * 5
+
+
 def test_d06_shows_what_was_never_attempted_as_that() -> None:
     document = drill("D06", "--scale", "0.05")
     assert document["figures"]["shown as timed out"] >= 10 * 5

@@ -10,6 +10,7 @@ from posthouse.drills.forgery import Forgery
 from posthouse.drills.forgetful import Forgetful
 from posthouse.drills.ground import Ground
 from posthouse.drills.kills import Kills
+from posthouse.drills.lost_index import LostIndex
 from posthouse.drills.lost_primary import LostPrimary
 from posthouse.drills.neighbours import NoisyNeighbours
 from posthouse.drills.order import Order
@@ -30,6 +31,7 @@ DRILLS: Final[Mapping[str, type[Drill]]] = {
         StuckQueues,
         StatusHonesty,
         LostPrimary,
+        LostIndex,
         Outage,
         Repeated,
         Order,
