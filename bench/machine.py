@@ -14,7 +14,7 @@ from pathlib import Path
 _FSYNC_TRIALS = 200
 _PAGE = b"\0" * 4096
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
-_PACKAGES = ("aiohttp", "apsw", "httptools", "msgspec", "uvicorn", "uvloop")
+_PACKAGES = ("aiohttp", "apsw", "asyncpg", "httptools", "msgspec", "uvicorn", "uvloop")
 
 
 def two_cores() -> tuple[int, int]:

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -34,6 +34,10 @@ LOAD_PART = 0.7  #: of the measured capacity, for latencies
 DRAIN_SECONDS_MAX = 30.0
 DRAIN_STEP_SECONDS = 0.1
 SETTLE_SECONDS = 2.0  #: after the load stopped nothing may be open any more
+
+
+#: Makes the store of a node, or what it stands on, on a core; its address, None for the embedded one.
+Store = Callable[[int], AbstractContextManager[str | None]]
 
 
 class Budget(msgspec.Struct, frozen=True):
@@ -59,10 +63,12 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="posthouse-bench-", dir=machine.on_disk(ROOT)) as folder:
         facts = machine.facts(Path(folder))
         _announce(facts, budget)
-        measured = [_measure(scenario, cores, Path(folder), budget) for scenario in load.SCENARIOS]
+        store = subjects.database if options.postgres else _embedded
+        measured = [_measure(scenario, cores, Path(folder), budget, store) for scenario in load.SCENARIOS]
     for one in measured:
         print(report.table(one), flush=True)
-    target = options.json or RESULTS / f"{date:%Y-%m-%dT%H%MZ}-sqlite-{'quick' if options.quick else 'full'}.json"
+    engine, length = "postgres" if options.postgres else "sqlite", "quick" if options.quick else "full"
+    target = options.json or RESULTS / f"{date:%Y-%m-%dT%H%MZ}-{engine}-{length}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(report.document(measured, facts, date=f"{date:%Y-%m-%dT%H:%M:%SZ}"))
     print(f"\nWritten to {target.relative_to(ROOT) if target.is_relative_to(ROOT) else target}")
@@ -73,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=int, metavar="N", help="length of one round (default: 8)")
     parser.add_argument("--quick", action="store_true", help="short rounds: shows that it works, not how fast")
+    parser.add_argument("--postgres", action="store_true", help="the store is a PostgreSQL beside the load generator")
     parser.add_argument("--json", type=Path, metavar="PATH", help="where the document goes (default: bench/results/)")
     return parser
 
@@ -87,7 +94,13 @@ def _announce(facts: dict[str, object], budget: Budget) -> None:
     print(f"{budget.rounds} rounds of {budget.round_seconds} s each, in turns; medians are shown", flush=True)
 
 
-def _measure(scenario: Scenario, cores: tuple[int, int], folder: Path, budget: Budget) -> Measured:
+@contextmanager
+def _embedded(_core: int) -> Iterator[None]:
+    """The embedded store needs nobody."""
+    yield None
+
+
+def _measure(scenario: Scenario, cores: tuple[int, int], folder: Path, budget: Budget, store: Store) -> Measured:
     """All of one scenario, on a fresh store."""
     work, other = cores
     place = folder / scenario.name
@@ -98,7 +111,7 @@ def _measure(scenario: Scenario, cores: tuple[int, int], folder: Path, budget: B
         urls = {f"bench.{n}": url for n, url in enumerate(receiver.urls)}
         urls |= {f"paced.{n}": f"http://{address}:{paced_port}/hook" for n, address in enumerate(sink.ADDRESSES)}
         forwarder = stack.enter_context(subjects.forwarder(work, place, receiver.urls))
-        node = stack.enter_context(subjects.node(work, place, urls))
+        node = stack.enter_context(subjects.node(work, place, urls, stack.enter_context(store(other))))
         turns = (forwarder, node)
         rounds: list[Round] = []
         sink_received = 0

@@ -16,6 +16,7 @@ import msgspec
 
 from posthouse.core.signature import generate_secret
 from posthouse.sdk.client import Client, Unreachable
+from posthouse.testing.postgres.cluster import Cluster
 
 _T = TypeVar("_T")
 
@@ -23,6 +24,8 @@ _START_SECONDS_MAX = 60.0
 _STOP_SECONDS_MAX = 40.0
 _POLL_SECONDS = 0.02
 _TICKS = os.sysconf("SC_CLK_TCK")
+#: As on a small machine that is its own; what it acknowledges is on disk.
+_SERVER = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "15min"}
 _FORWARDER = Path(__file__).with_name("forwarder.py")
 
 
@@ -76,18 +79,33 @@ def books(node: Subject) -> Books:
 
 
 @contextmanager
-def node(core: int, folder: Path, urls: Mapping[str, str]) -> Iterator[Subject]:
-    """A node on a fresh store in ``folder``. ``urls``: event type → the one endpoint that subscribes to it."""
+def database(core: int) -> Iterator[str]:
+    """A PostgreSQL server that keeps what it acknowledges, with a fresh database; its address."""
+    with machine.pinned(core):
+        server = Cluster.start(durable=True, **_SERVER)
+    try:
+        yield server.dsn("postgres")
+    finally:
+        server.stop()
+
+
+@contextmanager
+def node(core: int, folder: Path, urls: Mapping[str, str], address: str | None = None) -> Iterator[Subject]:
+    """A node on a fresh store in ``folder``, or in the database at ``address``.
+
+    ``urls``: event type → the one endpoint that subscribes to it.
+    """
     data = folder / "data"
     command = [sys.executable, "-m", "posthouse", "serve", "--data", str(data), "--port", "0"]
     command += ["--allow-network", "127.0.0.0/8", "--log-level", "warning"]
+    command += [] if address is None else ["--database", address]
     with _process("node", core, command, folder) as process:
 
-        def address() -> str | None:
+        def listening() -> str | None:
             found = _read_json(data / "node.json")
             return str(found["url"]) if found and found["pid"] == process.pid else None
 
-        url = _wait_for(address, process, folder / "node.log")
+        url = _wait_for(listening, process, folder / "node.log")
         subject = Subject("node", process, url, (data / "api_key").read_text("utf-8").strip())
         with Client(url, subject.api_key, timeout_s=10.0) as client:
             _wait_for(lambda: _is_ready(client), process, folder / "node.log")
