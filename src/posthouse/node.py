@@ -178,6 +178,7 @@ class Node:
                     await unfinished[0]()
                     unfinished.pop(0)
                 self._note(await self._ports.store.admin.stats())
+                await self._ports.store.admin.make_room(now=self._ports.clock.now_ms())
             except PosthouseError as error:  # a database comes back
                 log(Log.LOOP_FAILED, exc_info=error, loop="house")
             await asyncio.sleep(_STATS_SECONDS)

@@ -103,6 +103,9 @@ class Reading:
         """How many rows it gives."""
         return len(await self.rows(name, *args))
 
+    async def define(self, script: str) -> None:
+        """Nothing is made in a snapshot."""
+
     async def lock(self, guards: Guards) -> None:
         """Nothing is locked in a snapshot."""
 

@@ -32,7 +32,7 @@ WHOLE = {
     "quarantined_bytes": "an index of what was refused and is not resolved",
 }
 #: Tables that do not grow with what passes through.
-SMALL = {"catalogue", "migrations", "order_guards", "probe", "slots"}
+SMALL = {"catalogue", "days", "migrations", "order_guards", "probe", "slots"}
 
 
 @pytest.fixture(scope="module")

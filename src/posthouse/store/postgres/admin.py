@@ -4,6 +4,7 @@ from typing import Final
 
 import asyncpg
 
+from posthouse.store.postgres.days import AHEAD, day_of, make_days
 from posthouse.store.postgres.lane import Lanes
 from posthouse.store.postgres.readers import Readers
 from posthouse.store.postgres.server import warnings_of
@@ -15,13 +16,22 @@ _NO_LOG: Final = 0  #: the server's write-ahead log belongs to all of its databa
 class PostgresAdmin:
     """The admin facet."""
 
-    def __init__(self, lanes: Lanes, readers: Readers) -> None:
+    def __init__(self, lanes: Lanes, readers: Readers, *, days_ahead: int = AHEAD) -> None:
         self._lanes = lanes
         self._readers = readers
+        self._days_ahead = days_ahead
+        self._made_on: int | None = None  # the day on which it was last looked at
 
     async def probe(self, *, now: int) -> None:
         """One real durable write; see the protocol."""
         await self._lanes.pulse.single("probe", self._lanes.pulse.number, now)
+
+    async def make_room(self, *, now: int) -> None:
+        """The days ahead; see the protocol."""
+        today = day_of(now)
+        if self._made_on != today:
+            await make_days(self._lanes.misc, now=now, ahead=self._days_ahead)
+            self._made_on = today
 
     async def key_floor(self) -> int:
         """The greatest key in the store; see the protocol."""

@@ -4,6 +4,7 @@ A write is done, refused (nothing of it was written) or unknown. An unknown one 
 others: whoever asked must ask again, and the statements are made so that asking again is safe.
 """
 
+import re
 from collections.abc import Sequence
 from enum import Enum
 from typing import Final
@@ -65,6 +66,9 @@ DONE: Final = Outcome(Verdict.DONE)
 
 #: Uniqueness that two writers can run into without a fault of theirs: who comes second sees the first's rows then.
 RACES: Final = frozenset({"identities_pkey", "obligations_ahead", "reopened_pkey"})
+
+#: What the name of a constraint has in it, where it is of one day of a table.
+_PART: Final = re.compile(r"_(rest|[0-9]+)(?=_)")
 
 _DISK_FULL: Final = "53100"
 _UNIQUE: Final = "23505"
@@ -129,7 +133,7 @@ def _judge_error(sent: Sent, error: BaseException, *, lost: bool) -> Outcome:
 
 def _judge_message(error: BaseException, state: str) -> Outcome:
     """An error message of a server that goes on: whatever it was, it was rolled back."""
-    constraint = getattr(error, "constraint_name", None) or ""
+    constraint = _PART.sub("", getattr(error, "constraint_name", None) or "")
     if state in _TRANSIENT or (state == _UNIQUE and constraint in RACES):
         tries = _TRIES_SLOW if state == _LOCK_TIMEOUT else _TRIES
         return Outcome(Verdict.AGAIN, _caused(Contended(f"Other writers were in the way: {error}"), error), tries)

@@ -79,7 +79,7 @@ CREATE TABLE events (
     type text COLLATE "C" NOT NULL, accepted_at bigint NOT NULL, occurred_at bigint, ordering_key text COLLATE "C",
     owed bigint[] NOT NULL, data bytea NOT NULL,
     PRIMARY KEY (key)
-);
+) PARTITION BY RANGE (key);
 ALTER TABLE events ALTER COLUMN data SET STORAGE EXTERNAL;  -- nothing is compressed on the way to a 202
 -- Which is the newest event of an ordering key: a replay of the latest states asks.
 CREATE INDEX events_by_ordering_key ON events (environment, tenant, ordering_key, key) WHERE ordering_key IS NOT NULL;
@@ -100,14 +100,14 @@ CREATE INDEX identities_by_event ON identities USING brin (event_key) WITH (page
 -- every event.
 CREATE TABLE environment_periods (
     environment text COLLATE "C" NOT NULL, period bigint NOT NULL, PRIMARY KEY (environment, period)
-);
+) PARTITION BY RANGE (period);
 CREATE TABLE tenant_periods (
     environment text COLLATE "C" NOT NULL, tenant text COLLATE "C" NOT NULL, period bigint NOT NULL,
     PRIMARY KEY (environment, tenant, period)
-);
+) PARTITION BY RANGE (period);
 CREATE TABLE endpoint_periods (
     endpoint_key bigint NOT NULL, period bigint NOT NULL, PRIMARY KEY (endpoint_key, period)
-);
+) PARTITION BY RANGE (period);
 
 -- == deliveries ===================================================================================
 
@@ -148,7 +148,7 @@ CREATE TABLE history (
     PRIMARY KEY (event_key, endpoint_key, round),
     CHECK (state <> 'delivered' OR (reason IS NULL AND attempts > 0)),
     CHECK (state <> 'discarded' OR reason IS NOT NULL)
-);
+) PARTITION BY RANGE (event_key);
 CREATE INDEX history_undelivered ON history (state, event_key, endpoint_key) WHERE state <> 'delivered';
 CREATE INDEX history_undelivered_by_endpoint ON history (endpoint_key, state, event_key) WHERE state <> 'delivered';
 
@@ -158,7 +158,7 @@ CREATE TABLE reopened (
     event_key bigint NOT NULL, endpoint_key bigint NOT NULL, round integer NOT NULL,
     previous_state text COLLATE "C" NOT NULL, previous_reason text COLLATE "C", at bigint NOT NULL,
     PRIMARY KEY (event_key, endpoint_key, round)
-);
+) PARTITION BY RANGE (event_key);
 
 -- One HTTP request each, numbered over all rounds. Append-only.
 CREATE TABLE attempts (
@@ -168,7 +168,7 @@ CREATE TABLE attempts (
     reused boolean NOT NULL, outcome text COLLATE "C" NOT NULL, error text, peer text,
     response_headers text NOT NULL, response_body bytea NOT NULL,
     PRIMARY KEY (event_key, endpoint_key, number)
-);
+) PARTITION BY RANGE (event_key);
 
 -- Endpoints that are not well: since when, and whether their breaker is open. One that is well has no row.
 CREATE TABLE health (
@@ -198,19 +198,19 @@ CREATE TABLE requests (
     environment text COLLATE "C" NOT NULL, tenant text COLLATE "C" NOT NULL, method text NOT NULL, url text NOT NULL,
     head text NOT NULL, verdict text COLLATE "C" NOT NULL, body bytea NOT NULL,
     PRIMARY KEY (key)
-);
+) PARTITION BY RANGE (key);
 ALTER TABLE requests ALTER COLUMN body SET STORAGE EXTERNAL;
 -- Where to look for the requests of an environment, a tenant or a source; as environment_periods.
 CREATE TABLE inbound_environment_periods (
     environment text COLLATE "C" NOT NULL, period bigint NOT NULL, PRIMARY KEY (environment, period)
-);
+) PARTITION BY RANGE (period);
 CREATE TABLE inbound_tenant_periods (
     environment text COLLATE "C" NOT NULL, tenant text COLLATE "C" NOT NULL, period bigint NOT NULL,
     PRIMARY KEY (environment, tenant, period)
-);
+) PARTITION BY RANGE (period);
 CREATE TABLE source_periods (
     source_key bigint NOT NULL, period bigint NOT NULL, PRIMARY KEY (source_key, period)
-);
+) PARTITION BY RANGE (period);
 
 -- What is kept and not read yet: whole requests (position -1), and single events that left quarantine. Hot and small.
 CREATE TABLE inbox (
@@ -235,21 +235,21 @@ CREATE TABLE readings (
     events integer NOT NULL, duplicates integer NOT NULL, quarantined integer NOT NULL, heartbeat boolean NOT NULL,
     delivery text, found text NOT NULL,
     PRIMARY KEY (request_key, position)
-);
+) PARTITION BY RANGE (request_key);
 -- Where each event came from that came in through a source. Append-only. `at` is when its request was received;
 -- `digest` is NULL if nothing is a repetition of it. The request's key stands first: the books of a day go together.
 CREATE TABLE arrivals (
     request_key bigint NOT NULL, event_key bigint NOT NULL, source_key bigint NOT NULL, at bigint NOT NULL,
     position integer NOT NULL, unchecked boolean NOT NULL, digest bytea,
     PRIMARY KEY (request_key, event_key)
-);
+) PARTITION BY RANGE (request_key);
 CREATE INDEX arrivals_by_event ON arrivals (event_key);
 CREATE INDEX arrivals_by_source ON arrivals (source_key, event_key);
 -- Events that came again. Append-only.
 CREATE TABLE repeats (
     request_key bigint NOT NULL, event_key bigint NOT NULL, source_key bigint NOT NULL, position integer NOT NULL,
     PRIMARY KEY (request_key, event_key, position)
-);
+) PARTITION BY RANGE (request_key);
 CREATE INDEX repeats_by_event ON repeats (event_key);
 
 -- Which event a digest stands for. Nothing but a copy of what `arrivals` holds: while it is missing or in part,
@@ -296,6 +296,32 @@ CREATE TABLE rhythms (
     source_key bigint PRIMARY KEY, seen_at bigint NOT NULL, seen bigint NOT NULL, pauses text NOT NULL,
     day bigint NOT NULL
 ) WITH (fillfactor = 50);
+
+-- == days =========================================================================================
+
+-- Tables that grow with what passes through are divided into days, made ahead: all facts of an event lie in the day
+-- of its key, all of a request in the day of its. What no day is there for lies in the rest.
+CREATE TABLE events_rest PARTITION OF events DEFAULT;
+CREATE TABLE history_rest PARTITION OF history DEFAULT;
+CREATE TABLE reopened_rest PARTITION OF reopened DEFAULT;
+CREATE TABLE attempts_rest PARTITION OF attempts DEFAULT;
+CREATE TABLE requests_rest PARTITION OF requests DEFAULT;
+CREATE TABLE readings_rest PARTITION OF readings DEFAULT;
+CREATE TABLE arrivals_rest PARTITION OF arrivals DEFAULT;
+CREATE TABLE repeats_rest PARTITION OF repeats DEFAULT;
+CREATE TABLE environment_periods_rest PARTITION OF environment_periods DEFAULT;
+CREATE TABLE tenant_periods_rest PARTITION OF tenant_periods DEFAULT;
+CREATE TABLE endpoint_periods_rest PARTITION OF endpoint_periods DEFAULT;
+CREATE TABLE inbound_environment_periods_rest PARTITION OF inbound_environment_periods DEFAULT;
+CREATE TABLE inbound_tenant_periods_rest PARTITION OF inbound_tenant_periods DEFAULT;
+CREATE TABLE source_periods_rest PARTITION OF source_periods DEFAULT;
+
+-- The days that there are. Whoever makes one holds the row of day 0.
+CREATE TABLE days (
+    day integer PRIMARY KEY,  -- since 1970-01-01
+    state text NOT NULL CHECK (state IN ('made', 'rest'))  -- in tables of its own, or in the rest
+);
+INSERT INTO days (day, state) VALUES (0, 'rest');
 
 -- == the rest =====================================================================================
 

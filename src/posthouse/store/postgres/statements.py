@@ -1,7 +1,7 @@
 """The SQL of the engine, by name.
 
-Besides BEGIN, COMMIT, ROLLBACK, the statements of the migrations and the making of a schema the engine has no other
-SQL, and none is ever built from strings.
+Besides BEGIN, COMMIT, ROLLBACK, the statements of the migrations, the making of a schema and the making of days, whose
+tables bear numbers, the engine has no other SQL, and none else is ever built from strings.
 """
 
 from typing import Final

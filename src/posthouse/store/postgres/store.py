@@ -14,6 +14,7 @@ from posthouse.core.limits import COMMIT_INTERVAL_MS
 from posthouse.core.ports import Clock
 from posthouse.store.postgres.admin import PostgresAdmin
 from posthouse.store.postgres.catalogue import PostgresCatalogue
+from posthouse.store.postgres.days import AHEAD
 from posthouse.store.postgres.dial import FREE, LISTS, PINNED, Dialler, Session, Unfit, Wire
 from posthouse.store.postgres.dsn import Dsn, parse_dsn
 from posthouse.store.postgres.inbound import PostgresInbound
@@ -57,7 +58,9 @@ GIVEN_UP_S: Final = 60.0  #: what has no answer through a pooler: nobody can see
 class PostgresStore:
     """A store in a database. Made by :func:`open_postgres`; implements ``store.protocol.Store``."""
 
-    def __init__(self, lanes: Lanes, readers: Readers, server: Server, presence: Presence) -> None:
+    def __init__(
+        self, lanes: Lanes, readers: Readers, server: Server, presence: Presence, *, days_ahead: int = AHEAD
+    ) -> None:
         #: Never set: a connection that fails is replaced by another one.
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.server = server  #: what it was when the store was opened
@@ -72,7 +75,7 @@ class PostgresStore:
         self.ledger: LedgerFacet = PostgresLedger(lanes, readers)
         self.jobs: JobsFacet = PostgresJobs(lanes, readers)
         self.ownership: Ownership = PostgresOwnership(lanes, readers)
-        self.admin: AdminFacet = PostgresAdmin(lanes, readers)
+        self.admin: AdminFacet = PostgresAdmin(lanes, readers, days_ahead=days_ahead)
 
     @property
     def alive(self) -> bool:
@@ -102,6 +105,7 @@ async def open_postgres(
     reach: Reach = pass_by,
     rules: ServerRules = ServerRules(),  # noqa: B008 - frozen
     patience_s: float = OPENING_S,
+    days_ahead: int = AHEAD,
 ) -> PostgresStore:
     """Open the store in a database; the first time its tables are made.
 
@@ -130,11 +134,12 @@ async def open_postgres(
     )
     presence = Presence(asyncio.get_running_loop().time, reach=reach)
     lanes = _lanes(_Bench(phone, readers, presence, metrics or Metrics(), reach), interval_s=commit_interval_ms / 1_000)
-    store = PostgresStore(lanes, readers, server, presence)
+    store = PostgresStore(lanes, readers, server, presence, days_ahead=days_ahead)
     try:
         for lane in lanes:
             await lane.open()
         await lanes.misc.transact(_join(lanes), Guards(catalogue=True))
+        await store.admin.make_room(now=clock.now_ms())
     except BaseException:
         await store.close()
         raise

@@ -43,6 +43,10 @@ class Transaction(Protocol):
         """How many rows a named statement touched."""
         ...
 
+    async def define(self, script: str) -> None:
+        """Run statements that make or remove tables."""
+        ...
+
     async def lock(self, guards: Guards) -> None:
         """Lock more: only what comes later in the order than all that was locked with guards before."""
         ...
@@ -58,7 +62,7 @@ class Link(Protocol):
         ...
 
     async def command(self, sent: Sent, text: str) -> None:
-        """BEGIN or COMMIT."""
+        """BEGIN or COMMIT, or statements that make or remove tables."""
         ...
 
     async def roll_back(self) -> None:
@@ -85,6 +89,10 @@ class OpenTransaction:
     async def count(self, name: str, *args: object) -> int:
         """How many rows a named statement touched, by its command tag."""
         return int((await self._link.ask(Sent.STEP, name, args)).tag.rpartition(" ")[2])
+
+    async def define(self, script: str) -> None:
+        """Run statements that make or remove tables."""
+        await self._link.command(Sent.STEP, script)
 
     async def lock(self, guards: Guards) -> None:
         """Lock more, further down the order."""

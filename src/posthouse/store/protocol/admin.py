@@ -24,6 +24,13 @@ class AdminFacet(Protocol):
         """One real durable write. Raises StoreUnavailable."""
         ...
 
+    async def make_room(self, *, now: int) -> None:
+        """Make what the next days need to be written. Call it now and then; mostly there is nothing to do.
+
+        Raises StoreUnavailable if it cannot be done now; nothing fails for want of it, for days yet.
+        """
+        ...
+
     async def key_floor(self) -> int:
         """The greatest key in the store: new ones must be greater."""
         ...

@@ -27,6 +27,9 @@ class SqliteAdmin:
         """One real durable write; see the protocol."""
         await self._writer.submit(lambda connection: _probe(connection, now))
 
+    async def make_room(self, *, now: int) -> None:
+        """Nothing: a file grows as it is written; see the protocol."""
+
     async def key_floor(self) -> int:
         """The greatest key in the store; see the protocol."""
         floor: int = await self._readers.read(lambda connection: value_of(connection, _KEY_FLOOR))

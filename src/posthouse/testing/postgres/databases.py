@@ -38,7 +38,8 @@ async def drop_database(cluster: Cluster, name: str) -> None:
 
 async def open_store_at(dsn: str) -> PostgresStore:
     """The store in a database of a test's server."""
-    return await open_postgres(dsn, clock=ManualClock(), commit_interval_ms=0, rules=UNSAFE, patience_s=0)
+    clock = ManualClock()
+    return await open_postgres(dsn, clock=clock, commit_interval_ms=0, rules=UNSAFE, patience_s=0, days_ahead=0)
 
 
 async def connect(cluster: Cluster, database: str = "postgres") -> "asyncpg.Connection[asyncpg.Record]":

@@ -128,7 +128,7 @@ ORDER BY p.period DESC, r.key DESC LIMIT $7;
 -- name: describe_requests
 -- What lists show of requests that were picked, in their order: the request, the length of its body, whether it is in the
 -- inbox (for EXISTS a planner may read the inbox as a whole), what was read in it, and what of it is in quarantine or was
--- given up there.
+-- given up there. The LIMIT of one request leaves the planner no choice but to look each up.
 SELECT
     r.key, r.source_key, r.received_at, r.method, r.url, r.verdict, r.status, octet_length(r.body) AS body_bytes,
     (
@@ -140,7 +140,9 @@ SELECT
         WHERE q.request_key = r.key AND (q.resolution IS NULL OR q.resolution = 'discarded')
     ) AS quarantined
 FROM unnest($1::bigint[]) WITH ORDINALITY AS p (key, place)
-JOIN requests AS r ON r.key = p.key
+CROSS JOIN LATERAL (
+    SELECT key, source_key, received_at, method, url, verdict, status, body FROM requests WHERE key = p.key LIMIT 1
+) AS r
 CROSS JOIN LATERAL (
     SELECT
         max(at) FILTER (WHERE position = -1) AS read_at, coalesce(sum(events), 0) AS events,
