@@ -25,6 +25,7 @@ BEFOREHAND = (
     "aiohttp",
     "apsw",
     "asyncio",
+    "asyncpg",
     "cryptography.x509",
     "fastapi",
     "httpx2",
@@ -47,6 +48,7 @@ class Order(TypedDict):
     tree: str
     record: str
     printed: str
+    environment: dict[str, str]
     arguments: list[str]
 
 
@@ -91,7 +93,7 @@ def carry_out(order: Order) -> int:
     for stream, file in enumerate((os.open(os.devnull, os.O_RDONLY), printed, printed)):
         os.dup2(file, stream)
     source = tree / "src"
-    os.environ["PYTHONPATH"] = str(source)
+    os.environ |= {"PYTHONPATH": str(source), **order["environment"]}
     sys.path[0:1] = [str(tree / "scripts"), str(source)]
     project = importlib.import_module("posthouse")
     assert Path(str(project.__file__)).is_relative_to(source), f"{project.__file__} is imported, not {source}"

@@ -22,11 +22,18 @@ from typing import Final, Self
 
 import msgspec
 
+from posthouse.testing.postgres.cluster import SERVER_VARIABLE, Cluster
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 FOLDER: Final = "tests/mutants"
 CHILD: Final = "scripts/mutant_pytest.py"
 #: Where --all looks for tests that catch a bug.
-FAST: Final = ("tests/unit", "tests/property", "tests/conformance", "tests/model")
+FAST: Final = ("tests/unit", "tests/property", "tests/conformance", "tests/model", "tests/postgres")
+#: Tests below it need a server; it is theirs for all mutants, for it takes longer to make than most of them.
+ON_A_SERVER: Final = "tests/postgres"
+#: Statements below it are compiled by the server only. One that does not compile is no bug that a test has noticed.
+SERVERS_SQL: Final = "src/posthouse/store/postgres/queries/"
+COMPILES: Final = "tests/postgres/test_statements.py::test_each_statement_compiles"
 #: What the tests need of pytest's plugins. Loading all that are installed takes longer than most of the tests.
 PLUGINS: Final = ("pytest_asyncio.plugin", "pytest_timeout", "_hypothesis_pytestplugin", "xdist.plugin")
 
@@ -68,6 +75,13 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def read(cls, path: Path) -> Self:
         """The mutant in a TOML file."""
         return msgspec.convert(tomllib.loads(path.read_text("utf-8")), cls)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What is run: before the tests that catch it, whether it can run at all, if only a server can tell."""
+        if any(change.file.startswith(SERVERS_SQL) for change in self.change):
+            return (COMPILES, *self.caught_by)
+        return self.caught_by
 
     def apply(self, tree: Path) -> None:
         """Put the bug into a copy of the repository. Raises ValueError if it does not fit."""
@@ -119,6 +133,7 @@ class Nursery:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
+        self._cluster: Cluster | None = None
 
     @classmethod
     async def start(cls) -> Self:
@@ -136,7 +151,10 @@ class Nursery:
         """Run pytest in ``tree`` on the code of ``tree``; ended with all that it started after ``seconds_max``."""
         record, printed = tree.with_suffix(".record"), tree.with_suffix(".printed")  # beside it: its files are shared
         plugins = [option for name in (*PLUGINS, "no:cacheprovider") for option in ("-p", name)]
+        lent = any(argument.startswith(ON_A_SERVER) for argument in arguments) and "-n" not in arguments
+        environment = {SERVER_VARIABLE: str(self._server())} if lent else {}
         order: dict[str, object] = {"tree": str(tree), "record": str(record), "printed": str(printed)}
+        order["environment"] = environment
         order["arguments"] = ["-q", *plugins, *arguments]
         assert self._process.stdin is not None
         started = time.monotonic()
@@ -161,6 +179,14 @@ class Nursery:
         if self._process.returncode is None:
             self._process.kill()
         await self._process.wait()
+        if self._cluster is not None:
+            self._cluster.stop()
+
+    def _server(self) -> Path:
+        """Where the server is that its runs use, one after the other; a run on several processes has its own."""
+        if self._cluster is None:
+            self._cluster = Cluster.start()
+        return self._cluster.socket
 
     async def _number(self) -> int:
         assert self._process.stdout is not None
@@ -226,13 +252,13 @@ class Check:
 
     def seconds(self, mutant: Mutant) -> float:
         """How long the tests that should catch it take without the bug."""
-        return seconds_of(mutant.caught_by, self._tests)
+        return seconds_of(mutant.targets, self._tests)
 
     async def try_out(self, mutant: Mutant) -> Verdict:
         """Put one bug in and run the tests that should catch it, up to the first that does."""
         usual = SLOWER * self.seconds(mutant)
         async with self._turn(PATIENCE_SECONDS + usual):
-            return await self._judge(mutant, ["-x", *mutant.caught_by], seconds_max=START_SECONDS_MAX + usual)
+            return await self._judge(mutant, ["-x", *mutant.targets], seconds_max=START_SECONDS_MAX + usual)
 
     async def try_all(self, mutant: Mutant) -> Verdict:
         """Put one bug in and run all fast tests; every one that notices it."""
@@ -276,6 +302,8 @@ class Check:
 
 def verdict_of(mutant: Mutant, run: Run) -> Verdict:
     """What a run says about a mutant."""
+    if COMPILES in run.failed:
+        return Verdict(mutant.name, "unusable", run.seconds, says=run.failed[COMPILES])
     if run.failed:
         says = next(iter(run.failed.values()))
         return Verdict(mutant.name, "caught", run.seconds, tuple(run.failed), says)
@@ -302,7 +330,7 @@ async def check(mutants: Sequence[Mutant], *, jobs: int, everything: bool) -> li
             if everything:
                 targets = [folder for folder in FAST if (ROOT / folder).is_dir()]
             else:
-                targets = list(dict.fromkeys(target for mutant in mutants for target in mutant.caught_by))
+                targets = list(dict.fromkeys(target for mutant in mutants for target in mutant.targets))
             if not await trial.clean(targets):
                 return None
             if everything:

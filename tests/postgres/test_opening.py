@@ -200,6 +200,17 @@ async def test_what_was_under_way_is_told_as_it_is(cluster: Cluster, database: s
         await store.close()
 
 
+async def test_plans_are_pinned_where_they_are_asked_for_all_the_time(cluster: Cluster, database: str) -> None:
+    """Else the statistics of a table that was empty make a plan for one that is not."""
+    store = await open_store_at(cluster.dsn(database))
+    try:
+        for lane in store.lanes:
+            (row,) = await lane.single("begin_session", False)
+            assert row["plans"] == "force_generic_plan"
+    finally:
+        await store.close()
+
+
 async def test_nothing_stays_connected(cluster: Cluster, database: str) -> None:
     store = await open_store_at(cluster.dsn(database))
     await store.admin.stats()

@@ -16,7 +16,7 @@ from posthouse.store.postgres.outcome import OutcomeUnknown
 from posthouse.store.postgres.store import PostgresStore
 from posthouse.store.postgres.transact import Guards, Transaction
 from posthouse.testing.manual_clock import ManualClock
-from posthouse.testing.postgres.cluster import Cluster, NoPostgres
+from posthouse.testing.postgres.cluster import Cluster
 from posthouse.testing.postgres.databases import EMPTY, connect, drop_database, make_database
 from posthouse.testing.postgres.waiting import until
 
@@ -24,16 +24,13 @@ WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
 
 @pytest.fixture(scope="module")
-def primary(cluster: Cluster) -> Iterator[Cluster]:  # where there is no PostgreSQL, that one is left out
+def primary() -> Iterator[Cluster]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    try:
-        primary = Cluster.start(
-            durable=True, wal_level="replica", max_wal_senders="4", listen_addresses="127.0.0.1", port=port
-        )
-    except NoPostgres as error:
-        pytest.skip(str(error))
+    primary = Cluster.start(
+        durable=True, wal_level="replica", max_wal_senders="4", listen_addresses="127.0.0.1", port=port
+    )
     yield primary
     primary.stop()
 

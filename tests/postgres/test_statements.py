@@ -102,6 +102,12 @@ def test_no_statement_gives_whatever_columns_there_are() -> None:
     ] == []
 
 
+async def test_each_statement_compiles(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """What does not would fail in whatever test comes first, and prove nothing about it."""
+    for statement in SQL.values():
+        await connection.prepare(statement)
+
+
 async def test_each_statement_finds_its_rows_by_index(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     whole: dict[str, set[str]] = {}
     for name, statement in SQL.items():

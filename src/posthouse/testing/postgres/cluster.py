@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import quote
 
+#: Variables that name the folder of PostgreSQL's programs, and that of a server which several processes use. They do
+#: not begin as a node's settings do, which tests take out of their environment.
+PROGRAMS_VARIABLE: Final = "TEST_POSTGRES_PROGRAMS"
+SERVER_VARIABLE: Final = "TEST_POSTGRES_SERVER"
+
 PORT: Final = 54_321  #: names the socket only; nothing listens on the network
 START_S: Final = 30.0
 NOBODY: Final = 65_534
@@ -33,33 +38,45 @@ _COMMON: Final = {
 }
 
 
+_STATUS_LINE: Final = 7  #: of the lock file, counted from 0
 _INITDB: Final = ("-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--no-locale")
 
 
+_NOT_THERE: Final = (
+    "There is no PostgreSQL here. `python3 scripts/postgres.py` installs it on Debian and Ubuntu; "
+    f"{PROGRAMS_VARIABLE} names the folder of initdb and postgres if they are elsewhere."
+)
+
+
 class NoPostgres(Exception):
-    """There is no PostgreSQL on this machine."""
+    """There is no PostgreSQL on this machine, or it does not run."""
 
 
 def binaries() -> Path:
-    """The folder of ``initdb`` and ``postgres``; ``POSTHOUSE_PG_BIN`` names one. Raises :class:`NoPostgres`."""
-    named = os.environ.get("POSTHOUSE_PG_BIN")
+    """The folder of ``initdb`` and ``postgres``, the newest; one that is named is the only one that is looked at.
+
+    Raises:
+        NoPostgres: They are not there.
+    """
+    named = os.environ.get(PROGRAMS_VARIABLE)
     found = [Path(named)] if named else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     on_path = shutil.which("initdb")
-    if on_path:
+    if on_path and not named:
         found.append(Path(on_path).parent)
     for folder in found:
         if (folder / "initdb").exists() and (folder / "postgres").exists():
             return folder
-    raise NoPostgres("There is no PostgreSQL on this machine; POSTHOUSE_PG_BIN names the folder of its programs.")
+    raise NoPostgres(_NOT_THERE)
 
 
 class Cluster:
     """A running server with its data in a folder of its own. Ends with :meth:`stop`, or with the process."""
 
-    def __init__(self, folder: Path, programs: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, programs: Path, settings: Mapping[str, str], *, is_borrowed: bool = False) -> None:
         self._folder = folder
         self._programs = programs
         self._settings = settings
+        self._is_borrowed = is_borrowed
         self._server: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -86,6 +103,11 @@ class Cluster:
         """The server whose data is in ``folder``, or will be; it does not run yet. As :meth:`start`."""
         place = {"unix_socket_directories": str(folder), "port": str(PORT)}
         return cls(folder, binaries(), {**_COMMON, **({} if durable else _FAST), **place, **settings})
+
+    @classmethod
+    def borrowed(cls, folder: Path) -> Self:
+        """The server of another process, which made it in ``folder`` and ends it: :meth:`stop` leaves it alone."""
+        return cls(folder, binaries(), {"port": str(PORT)}, is_borrowed=True)
 
     def begin(self) -> None:
         """Let the server run, with the data that is there. Raises :class:`NoPostgres`."""
@@ -154,21 +176,31 @@ class Cluster:
 
     def stop(self) -> None:
         """End the server, and remove its data. Idempotent."""
+        if self._is_borrowed:
+            return
         self.crash()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _wait(self) -> None:
-        asked = [str(self._programs / "pg_isready"), "-q", "-h", str(self._folder), "-p", str(self.port)]
         until = time.monotonic() + START_S
         while time.monotonic() < until:
-            if subprocess.run(asked, check=False).returncode == 0:  # noqa: S603 - PostgreSQL's own program
+            if self._is_ready():
                 return
             if self._server is None or self._server.poll() is not None:
                 break
-            time.sleep(0.02)
+            time.sleep(0.01)
         log = (self._folder / "log").read_text("utf-8", "replace")
         self.stop()
         raise NoPostgres(f"The server did not start: {log}")
+
+    def _is_ready(self) -> bool:
+        """What the server says in its lock file, as ``pg_ctl`` reads it: no process is needed to ask."""
+        try:
+            lines = (self._folder / "data" / "postmaster.pid").read_text("utf-8").splitlines()
+        except OSError:
+            return False
+        ours = self._server is not None and lines[:1] == [str(self._server.pid)]
+        return ours and len(lines) > _STATUS_LINE and lines[_STATUS_LINE].strip() in {"ready", "standby"}
 
 
 def make_folder() -> Path:

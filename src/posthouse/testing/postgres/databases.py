@@ -1,6 +1,7 @@
 """Databases of a cluster: each test gets one of its own, with the tables in it already."""
 
 import itertools
+import os
 from typing import Final
 
 import asyncpg
@@ -12,21 +13,27 @@ from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.postgres.cluster import Cluster
 
 UNSAFE: Final = ServerRules(allow_unsafe=True)  #: the test's server is fast, not durable
-TEMPLATE: Final = "posthouse_template"
+#: A database with an empty store in it. Processes that share a server have one each: their schemas may differ.
+TEMPLATE: Final = f"template_{os.getpid()}"
 EMPTY: Final = "template0"  #: a database with nothing in it
 
 _numbers = itertools.count()
 
 
 async def make_template(cluster: Cluster) -> None:
-    """A database with an empty store in it, which others are copies of."""
-    await administer(cluster, f"CREATE DATABASE {TEMPLATE}")
+    """The database which others are copies of."""
+    await administer(cluster, f"CREATE DATABASE {TEMPLATE} STRATEGY file_copy")
     await (await open_store_at(cluster.dsn(TEMPLATE))).close()
+
+
+async def drop_template(cluster: Cluster) -> None:
+    """Remove it from a server that goes on."""
+    await drop_database(cluster, TEMPLATE)
 
 
 async def make_database(cluster: Cluster, *, template: str = TEMPLATE) -> str:
     """The name of a new database, with an empty store in it unless another template is named."""
-    name = f"test_{next(_numbers)}"
+    name = f"test_{os.getpid()}_{next(_numbers)}"
     await administer(cluster, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
     return name
 
