@@ -22,7 +22,7 @@ from typing import Final, Self
 
 import msgspec
 
-from posthouse.testing.postgres.cluster import SERVER_VARIABLE, Cluster
+from posthouse.testing.postgres.cluster import SERVER_VARIABLE, Cluster, NoPostgres, binaries
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FOLDER: Final = "tests/mutants"
@@ -354,6 +354,12 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         parser.error(f"there is no mutant {', '.join(sorted(unknown))}")
     wanted = [mutant for mutant in mutants if not options.names or mutant.name in options.names]
+    if options.all or any(target.startswith(ON_A_SERVER) for mutant in wanted for target in mutant.targets):
+        try:
+            binaries()
+        except NoPostgres as error:
+            print(error)
+            return 1
     started = time.monotonic()
     verdicts = asyncio.run(check(wanted, jobs=max(1, options.jobs), everything=options.all))
     if verdicts is None:

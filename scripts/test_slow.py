@@ -5,6 +5,7 @@ Arguments go to pytest.
 
 import sys
 
+import postgres
 import steps
 
 #: Folders of tests that run together, and on how many processes. Drills and nodes wait as long as they work.
@@ -23,7 +24,7 @@ PROGRAMS = {
 
 def main(arguments: list[str]) -> int:
     """Run everything, also after a failure; 0 if all passed."""
-    good = True
+    good = postgres.ready()  # if it is not, tests that need it say so, too; the others run
     for names, workers in TOGETHER.items():
         how = ["--durations=5", "-n", str(workers), "--dist", "loadgroup"]
         command = ["pytest", *how, *steps.folders(names), *arguments]

@@ -17,6 +17,7 @@ from urllib.parse import quote
 PROGRAMS_VARIABLE: Final = "TEST_POSTGRES_PROGRAMS"
 SERVER_VARIABLE: Final = "TEST_POSTGRES_SERVER"
 
+DEBIANS: Final = Path("/usr/lib/postgresql")  #: a folder for each version
 PORT: Final = 54_321  #: names the socket only; nothing listens on the network
 START_S: Final = 30.0
 NOBODY: Final = 65_534
@@ -59,7 +60,7 @@ def binaries() -> Path:
         NoPostgres: They are not there.
     """
     named = os.environ.get(PROGRAMS_VARIABLE)
-    found = [Path(named)] if named else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    found = [Path(named)] if named else sorted(DEBIANS.glob("*/bin"), key=_version, reverse=True)
     on_path = shutil.which("initdb")
     if on_path and not named:
         found.append(Path(on_path).parent)
@@ -67,6 +68,10 @@ def binaries() -> Path:
         if (folder / "initdb").exists() and (folder / "postgres").exists():
             return folder
     raise NoPostgres(_NOT_THERE)
+
+
+def _version(folder: Path) -> tuple[int, ...]:
+    return tuple(int(part) for part in folder.parent.name.split(".") if part.isdecimal())
 
 
 class Cluster:
