@@ -40,7 +40,8 @@ _COMMON: Final = {
 
 
 _STATUS_LINE: Final = 7  #: of the lock file, counted from 0
-_INITDB: Final = ("-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--no-locale")
+#: Small segments of the log are made sooner, and are enough.
+_INITDB: Final = ("-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--no-locale", "--wal-segsize=1")
 
 
 _NOT_THERE: Final = (
