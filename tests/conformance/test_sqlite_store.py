@@ -34,6 +34,7 @@ from posthouse.testing.conformance import (
     TestRetrying,
     TestSettling,
     TestSourceBooks,
+    TestUnknown,
     TestWaiting,
 )
 from posthouse.testing.manual_clock import ManualClock
@@ -65,6 +66,7 @@ __all__ = [
     "TestRetrying",
     "TestSettling",
     "TestSourceBooks",
+    "TestUnknown",
     "TestWaiting",
 ]
 

@@ -32,6 +32,7 @@ from posthouse.testing.conformance import (
     TestRetrying,
     TestSettling,
     TestSourceBooks,
+    TestUnknown,
     TestWaiting,
 )
 from posthouse.testing.postgres.cluster import Cluster
@@ -64,6 +65,7 @@ __all__ = [
     "TestRetrying",
     "TestSettling",
     "TestSourceBooks",
+    "TestUnknown",
     "TestWaiting",
 ]
 

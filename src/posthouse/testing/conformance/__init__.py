@@ -38,6 +38,7 @@ from posthouse.testing.conformance.reopening import TestDiscarding, TestRetrying
 from posthouse.testing.conformance.retiming import TestRetiming
 from posthouse.testing.conformance.scene import Scene, Stores
 from posthouse.testing.conformance.settling import TestSettling
+from posthouse.testing.conformance.unknown import TestUnknown
 
 __all__ = [
     "Scene",
@@ -68,5 +69,6 @@ __all__ = [
     "TestRetrying",
     "TestSettling",
     "TestSourceBooks",
+    "TestUnknown",
     "TestWaiting",
 ]
