@@ -11,6 +11,7 @@ from posthouse.store.postgres.server import ServerRules
 from posthouse.store.postgres.store import PostgresStore, open_postgres
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.postgres.cluster import Cluster
+from posthouse.testing.postgres.waiting import until
 
 UNSAFE: Final = ServerRules(allow_unsafe=True)  #: the test's server is fast, not durable
 #: A database with an empty store in it. Processes that share a server have one each: their schemas may differ.
@@ -41,6 +42,18 @@ async def make_database(cluster: Cluster, *, template: str = TEMPLATE) -> str:
 async def drop_database(cluster: Cluster, name: str) -> None:
     """Remove it, whoever is still connected."""
     await administer(cluster, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def deadlocks(cluster: Cluster, name: str) -> int:
+    """How often somebody waited in a circle there. A connection tells for sure when it ends, so all must have ended."""
+    looker = await connect(cluster)
+    try:
+        query = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = $1)"
+        await until(lambda: looker.fetchval(query, name))
+        count: int = await looker.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = $1", name)
+        return count
+    finally:
+        await looker.close()
 
 
 async def open_store_at(dsn: str) -> PostgresStore:
