@@ -246,6 +246,7 @@ class Everything:
         await node.store.catalogue.load()
 
 
+@pytest.mark.timeout(180)
 async def test_nobody_waits_in_a_circle_and_the_books_balance(cluster: Cluster, database: str) -> None:
     stores = Stores(lambda: open_store_at(cluster.dsn(database)))
     scene = await stores.open()
