@@ -20,7 +20,7 @@ from posthouse.testing.conformance import Scene, Stores
 from posthouse.testing.conformance.ordering import ahead, check_order, drain, keep, ordered
 from posthouse.testing.conformance.values import NOW, attempt, tenant
 from posthouse.testing.postgres.cluster import Cluster
-from posthouse.testing.postgres.databases import connect, drop_database, make_database, open_store_at
+from posthouse.testing.postgres.databases import connect, deadlocks, drop_database, make_database, open_store_at
 from posthouse.testing.postgres.waiting import until
 
 Nodes = tuple[Scene, Scene]
@@ -332,7 +332,7 @@ async def test_who_deletes_leaves_nothing(nodes: Nodes) -> None:
     assert await scene.total() == {"owed": len(accepted), "discarded:deleted": len(accepted)}
 
 
-async def test_order_is_kept_in_a_storm(nodes: Nodes, outside: Outside) -> None:
+async def test_order_is_kept_in_a_storm(nodes: Nodes, cluster: Cluster, database: str) -> None:
     """Everything at once, from both nodes; and nobody waits in a circle."""
     scene, other = nodes
     await keep(scene, 7, Order.LATEST)
@@ -375,7 +375,9 @@ async def test_order_is_kept_in_a_storm(nodes: Nodes, outside: Outside) -> None:
     assert total["owed"] == len(places)
     assert total["waiting"] + total["retrying"] == 0
     assert len(await scene.store.ledger.audit(Environment.LIVE)) == 3
-    assert await outside.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+    for node in nodes:
+        await node.store.close()
+    assert await deadlocks(cluster, database) == 0
 
 
 async def test_a_great_batch_is_written_in_parts(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

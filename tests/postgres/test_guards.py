@@ -9,10 +9,8 @@ import pytest
 from posthouse.store.postgres.store import PostgresStore
 from posthouse.store.postgres.transact import Guards, Transaction
 from posthouse.testing.postgres.cluster import Cluster
-from posthouse.testing.postgres.databases import connect, drop_database, make_database, open_store_at
+from posthouse.testing.postgres.databases import connect, deadlocks, drop_database, make_database, open_store_at
 from posthouse.testing.postgres.waiting import until
-
-DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = $1"
 
 
 @pytest.fixture
@@ -138,6 +136,6 @@ async def test_nobody_waits_in_a_circle(cluster: Cluster, database: str, nodes: 
             await lane.transact(nothing, some())
 
     await asyncio.gather(*(busy(store) for store in nodes for _ in range(4)))
-    looker = await connect(cluster, database)
-    assert await looker.fetchval(DEADLOCKS, database) == 0
-    await looker.close()
+    for store in nodes:
+        await store.close()
+    assert await deadlocks(cluster, database) == 0

@@ -16,7 +16,7 @@ from posthouse.store.protocol import Doubt, Gone, PassedOn, StaleCatalogue
 from posthouse.testing.conformance import Scene, Stores
 from posthouse.testing.conformance.values import DAY_MS, NOW, SOURCE
 from posthouse.testing.postgres.cluster import Cluster
-from posthouse.testing.postgres.databases import connect, drop_database, make_database, open_store_at
+from posthouse.testing.postgres.databases import connect, deadlocks, drop_database, make_database, open_store_at
 
 Outside: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -368,7 +368,9 @@ class TestTwoNodes:
                 result = await bring(scene, name)
                 assert (result.unchecked, result.events[0].duplicate) == (False, True)
 
-    async def test_everything_at_once_waits_in_no_circle(self, nodes: tuple[Scene, Scene], outside: Outside) -> None:
+    async def test_everything_at_once_waits_in_no_circle(
+        self, nodes: tuple[Scene, Scene], cluster: Cluster, database: str
+    ) -> None:
         """Locks are taken in one order."""
         scene, other = nodes
 
@@ -392,7 +394,7 @@ class TestTwoNodes:
 
         await asyncio.gather(*(read(node, n) for n, node in enumerate((scene, other, scene, other))))
         await asyncio.gather(*(f for n in (scene, other) for f in (read(n, 9), look_after(n))))
-        await outside.execute("SELECT pg_stat_force_next_flush()")
-        deadlocks = await outside.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
-        assert deadlocks == 0
         assert all(b.imbalance == 0 for b in await scene.store.inbound.audit(Environment.LIVE))
+        for node in nodes:
+            await node.store.close()
+        assert await deadlocks(cluster, database) == 0

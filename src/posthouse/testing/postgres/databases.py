@@ -45,10 +45,10 @@ async def drop_database(cluster: Cluster, name: str) -> None:
 
 
 async def deadlocks(cluster: Cluster, name: str) -> int:
-    """How often somebody waited in a circle there. A connection tells for sure when it ends, so all must have ended."""
+    """How often somebody waited in a circle there. Stores must be closed: a connection tells for sure at its end."""
     looker = await connect(cluster)
     try:
-        query = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = $1)"
+        query = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = $1 AND application_name <> '')"
         await until(lambda: looker.fetchval(query, name))
         count: int = await looker.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = $1", name)
         return count
