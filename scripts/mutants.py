@@ -31,7 +31,8 @@ CHILD: Final = "scripts/mutant_pytest.py"
 FAST: Final = ("tests/unit", "tests/property", "tests/conformance", "tests/model", "tests/postgres")
 #: Tests below it need a server; it is theirs for all mutants, for it takes longer to make than most of them.
 ON_A_SERVER: Final = "tests/postgres"
-#: Statements below it are compiled by the server only. One that does not compile is no bug that a test has noticed.
+#: Statements below it are compiled by the server only. One that does not compile is no bug that a test has noticed, and
+#: neither is a server that is not there.
 SERVERS_SQL: Final = "src/posthouse/store/postgres/queries/"
 COMPILES: Final = "tests/postgres/test_statements.py::test_each_statement_compiles"
 #: What the tests need of pytest's plugins. Loading all that are installed takes longer than most of the tests.
@@ -79,9 +80,9 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def targets(self) -> tuple[str, ...]:
         """What is run: before the tests that catch it, whether it can run at all, if only a server can tell."""
-        if any(change.file.startswith(SERVERS_SQL) for change in self.change):
-            return (COMPILES, *self.caught_by)
-        return self.caught_by
+        files = (change.file for change in self.change)
+        needs_server = any(test.startswith(ON_A_SERVER) for test in self.caught_by)
+        return (COMPILES, *self.caught_by) if needs_server or any(map(_is_servers_sql, files)) else self.caught_by
 
     def apply(self, tree: Path) -> None:
         """Put the bug into a copy of the repository. Raises ValueError if it does not fit."""
@@ -118,6 +119,10 @@ class Verdict(msgspec.Struct, frozen=True):
     def is_good(self) -> bool:
         """Whether the bug was noticed."""
         return self.verdict in {"caught", "hung"}
+
+
+def _is_servers_sql(file: str) -> bool:
+    return file.startswith(SERVERS_SQL)
 
 
 def load(folder: Path) -> list[Mutant]:

@@ -77,12 +77,15 @@ def test_only_a_test_that_failed_or_hung_has_noticed_a_bug(
     assert judged.is_good is (verdict in {"caught", "hung"})
 
 
-def test_a_statement_that_does_not_compile_is_no_bug(script: ModuleType) -> None:
-    """Whatever else failed with it."""
-    change = script.Change(file=f"{script.SERVERS_SQL}intake.sql", old="", new="")
-    mutant = script.Mutant(name="m", law="", caught_by=("t",), change=(change,))
-    assert mutant.targets == (script.COMPILES, "t")
-    failed = {script.COMPILES: "syntax error", "t": "assert 1 == 2"}
+@pytest.mark.parametrize(
+    ("file", "test"), [("queries/intake.sql", "tests/unit/test_a.py"), ("lane.py", "tests/postgres/test_a.py")]
+)
+def test_a_statement_that_does_not_compile_is_no_bug(script: ModuleType, file: str, test: str) -> None:
+    """Whatever else failed with it; and a server that is not there has noticed nothing either."""
+    change = script.Change(file=f"src/posthouse/store/postgres/{file}", old="", new="")
+    mutant = script.Mutant(name="m", law="", caught_by=(test,), change=(change,))
+    assert mutant.targets == (script.COMPILES, test)
+    failed = {script.COMPILES: "syntax error", test: "assert 1 == 2"}
     assert script.verdict_of(mutant, script.Run(1, 1.0, failed, None, {"t": 0.1}, "")).verdict == "unusable"
 
 
