@@ -10,13 +10,15 @@ import pytest
 
 from posthouse.core.errors import StoreIncompatible
 from posthouse.core.failpoints import Failpoint
+from posthouse.store.postgres import migrating
 from posthouse.store.postgres.dial import Dialler, PostgresWire, Session
 from posthouse.store.postgres.dsn import SCHEMA, parse_dsn
 from posthouse.store.postgres.migrating import known_migrations, migrate
-from posthouse.store.postgres.outcome import Refused
+from posthouse.store.postgres.outcome import Contended, Refused
 from posthouse.store.shared.migrations import Migration
 from posthouse.testing.postgres.cluster import Cluster
 from posthouse.testing.postgres.databases import EMPTY, connect, drop_database, make_database
+from posthouse.testing.postgres.waiting import until
 
 KNOWN = known_migrations()
 MORE = [*KNOWN, Migration(len(KNOWN) + 1, "more", "CREATE TABLE more (n integer);")]
@@ -169,3 +171,22 @@ async def test_a_store_lives_beside_the_tables_of_others(
     await migrate(wire, SCHEMA, KNOWN, now=1)
     assert await looker.fetchval("SELECT count(*) FROM posthouse.events") == 0
     assert await looker.fetchval("SELECT count(*) FROM public.events") == 0
+
+
+async def test_a_step_that_waits_for_a_table_lets_others_have_it_meanwhile(
+    wire: PostgresWire, looker: "asyncpg.Connection[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes after a waiting ALTER TABLE waits too; so it gives up soon, and tries again."""
+    await migrate(wire, SCHEMA, KNOWN, now=1)
+    monkeypatch.setattr(migrating, "STEP_LOCK_MS", 20)
+    monkeypatch.setattr(migrating, "STEP_TRIES", 2)
+    alter = [*KNOWN, Migration(len(KNOWN) + 1, "alter", "ALTER TABLE probe ADD COLUMN more integer;")]
+    await looker.execute("BEGIN; SELECT FROM probe")
+    with pytest.raises(Contended):
+        await migrate(wire, SCHEMA, alter, now=2)
+    monkeypatch.setattr(migrating, "STEP_TRIES", 1_000)
+    tried: list[Failpoint] = []
+    stepping = asyncio.ensure_future(migrate(wire, SCHEMA, alter, now=2, reach=tried.append))
+    await until(lambda: tried.count(Failpoint.MIGRATE_BEGUN) > 1)
+    await looker.execute("COMMIT")
+    assert await stepping == 1

@@ -8,16 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from posthouse.core.errors import ConfigurationError, StoreIncompatible, StoreUnavailable, UnsafeLibrary
 from posthouse.store.open import open_store
-from posthouse.store.postgres.dial import Answer, Dialler, Session, Unfit, check
+from posthouse.store.postgres.dial import PINNED, Answer, Dialler, Session, Unfit, check
 from posthouse.store.postgres.dsn import SCHEMA, parse_dsn
+from posthouse.store.postgres.migrating import LOCK
 from posthouse.store.postgres.server import ServerRules, inspect
-from posthouse.store.postgres.store import PostgresStore
+from posthouse.store.postgres.store import PostgresStore, open_postgres
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.postgres.cluster import Cluster
-from posthouse.testing.postgres.databases import EMPTY, administer, connect, drop_database, make_database, open_store_at
+from posthouse.testing.postgres.databases import (
+    EMPTY,
+    UNSAFE,
+    administer,
+    connect,
+    drop_database,
+    make_database,
+    open_store_at,
+)
 from posthouse.testing.postgres.waiting import until
 from posthouse.testing.postgres.wire import ScriptedWire
 
@@ -241,3 +251,60 @@ async def writes(store: PostgresStore) -> bool:
 
 def _with_hosts(place: Any, *hosts: tuple[str, int]) -> Any:
     return type(place)(hosts=hosts, database=place.database, user=place.user)
+
+
+# -- a database that is not there yet -----------------------------------------------------------------
+
+
+async def test_a_database_that_does_not_answer_yet_is_waited_for(cluster: Cluster, database: str) -> None:
+    """A machine starts its services in any order; what is waited for is said once."""
+    await administer(cluster, f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    with capture_logs() as logs:
+        opening = asyncio.ensure_future(
+            open_postgres(cluster.dsn(database), clock=ManualClock(), rules=UNSAFE, patience_s=30)
+        )
+        await until(lambda: bool(logs))
+        await administer(cluster, f"ALTER DATABASE {database} RESET default_transaction_read_only")
+        store = await opening
+    assert [line["event"] for line in logs] == ["store_awaited"]
+    assert "takes no writes" in logs[0]["detail"]
+    await store.close()
+
+
+async def test_who_stops_while_it_opens_leaves_nothing_behind(cluster: Cluster, database: str) -> None:
+    blocker, looker = await connect(cluster, database), await connect(cluster)
+    await blocker.execute(f"BEGIN; SELECT pg_advisory_xact_lock({LOCK})")
+    opening = asyncio.ensure_future(open_store_at(cluster.dsn(database)))
+    waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = $1)"
+    await until(lambda: looker.fetchval(waiting, database))
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    await blocker.execute("COMMIT")
+    gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE 'posthouse:%' AND datname = $1)"
+    await until(lambda: looker.fetchval(gone, database))
+    await blocker.close()
+    await looker.close()
+
+
+async def test_statements_are_prepared_once(cluster: Cluster, database: str) -> None:
+    """Parsed and planned each time, they would cost more than what they do."""
+    place = parse_dsn(cluster.dsn(database))
+    wire = await Dialler(place).dial(Session(name="test", settings=PINNED))
+    for _ in range(3):
+        await wire.ask("probe", (1, 1))
+    (row,) = await wire._connection.fetch(
+        "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE name LIKE 'probe%'"
+    )
+    assert tuple(row) == (3, 0)
+    wire.forget_statements()
+    await wire.ask("probe", (1, 1))
+    await wire.close()
+
+
+async def test_what_is_known_of_the_server_is_shown(cluster: Cluster, database: str) -> None:
+    store = await open_store_at(cluster.dsn(database))
+    findings = (await store.admin.stats()).findings
+    assert findings == store.server.warnings
+    assert [finding.split()[0] for finding in findings][:2] == ["fsync", "full_page_writes"]
+    await store.close()

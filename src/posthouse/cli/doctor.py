@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from posthouse.cli.exits import Exit
+from posthouse.cli.serve import Database
 from posthouse.cli.session import Session, node_command
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -19,6 +20,7 @@ _MARKS = {"ok": "ok      ", "warning": "warning ", "wrong": "WRONG   ", "skipped
 def doctor(
     session: Session,
     config: Annotated[Path | None, typer.Option("--config", help="TOML file with settings, as for serve.")] = None,
+    database: Database = None,
     local: Annotated[bool, typer.Option("--local", help="Check this machine only, not the node.")] = False,
 ) -> Exit:
     """Check this machine and the node. Ends with exit code 1 if something is wrong."""
@@ -26,7 +28,7 @@ def doctor(
     from posthouse.cli.machine import check_machine  # noqa: PLC0415
     from posthouse.cli.node_checks import check_node  # noqa: PLC0415
 
-    found = check_machine(session.data, config, os.environ)
+    found = check_machine(session.data, config, os.environ, database=database)
     if not local:
         found += check_node(session.url, session.api_key)
     wrong = sum(finding.verdict is Verdict.WRONG for finding in found)

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from posthouse.cli.database_checks import check_database
 from posthouse.cli.findings import (
     Finding,
     Verdict,
@@ -32,6 +33,7 @@ SYNC_BYTES: Final = 4_096
 PACKAGES: Final = (
     "posthouse",
     "apsw",
+    "asyncpg",
     "aiohttp",
     "fastapi",
     "uvicorn",
@@ -62,23 +64,38 @@ class ClockWatch:
         return time.time(), time.monotonic()
 
 
-def check_machine(data: Path, config_file: Path | None, environ: Mapping[str, str]) -> list[Finding]:
-    """Everything that can be found without a node. Writes only a temporary file, which it removes."""
+def check_machine(
+    data: Path, config_file: Path | None, environ: Mapping[str, str], *, database: str | None = None
+) -> list[Finding]:
+    """Everything that can be found without a node. Writes only a temporary file, which it removes.
+
+    With a store in a database that is looked at, and not the disk here.
+    """
     watch = ClockWatch()
-    settings, config = _settings(data, config_file, environ)
+    settings, config = _settings({"data": data, "database": database}, config_file, environ)
+    if config is not None and config.database is not None:
+        store = [_directory(data), *check_database(config.database.get_secret_value())]
+    else:
+        store = [sqlite_library(), *_disk(data)]
+    return [
+        _versions(),
+        settings,
+        *store,
+        _key_file(data / KEY_FILE),
+        _open_files(config.in_flight_max if config is not None else IN_FLIGHT_DEFAULT),
+        watch.finding(),
+    ]
+
+
+def _disk(data: Path) -> list[Finding]:
+    """Whether the embedded store can live where it is."""
     where = _existing(data)
     usage = shutil.disk_usage(where)
     return [
-        _versions(),
-        sqlite_library(),
-        settings,
         _directory(data),
         judge_disk(usage.free, usage.total),
         judge_filesystem(filesystem_of(where)),
         _fsync(where),
-        _key_file(data / KEY_FILE),
-        _open_files(config.in_flight_max if config is not None else IN_FLIGHT_DEFAULT),
-        watch.finding(),
     ]
 
 
@@ -108,11 +125,13 @@ def sqlite_library() -> Finding:
     return Finding("SQLite", Verdict.OK, found)
 
 
-def _settings(data: Path, config_file: Path | None, environ: Mapping[str, str]) -> "tuple[Finding, Config | None]":
+def _settings(
+    flags: Mapping[str, object], config_file: Path | None, environ: Mapping[str, str]
+) -> "tuple[Finding, Config | None]":
     from posthouse.config import load_config, shown  # noqa: PLC0415 - takes a while to load
 
     try:
-        config = load_config({"data": data}, environ=environ, config_file=config_file)
+        config = load_config(flags, environ=environ, config_file=config_file)
     except ConfigurationError as error:
         return Finding("settings", Verdict.WRONG, error.message, error.advice), None
     changed = [

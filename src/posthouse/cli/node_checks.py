@@ -66,6 +66,9 @@ def _numbers(client: "Client") -> Iterator[Finding]:
         wal = byte_count(int(numbers.get("posthouse_store_wal_bytes", 0)))
         message = f"{byte_count(int(numbers['posthouse_store_bytes']))}, write-ahead log {wal}"
         yield Finding("store", Verdict.OK, message)
+    if numbers.get("posthouse_store_findings"):
+        said = f"the node has {int(numbers['posthouse_store_findings'])} to say of it"
+        yield Finding("store settings", Verdict.WARNING, said, "Look for store_finding in the node's log.")
 
 
 def read_metrics(text: str) -> tuple[str | None, dict[str, float]]:

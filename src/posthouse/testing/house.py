@@ -27,6 +27,7 @@ from posthouse.store.protocol import (
     QuarantineQuery,
     Settled,
     Settlement,
+    Store,
 )
 from posthouse.system import SystemEntropy
 from posthouse.testing.manual_clock import ManualClock
@@ -50,13 +51,16 @@ class House:
         self.transport = transport
 
     @classmethod
-    async def start(cls, directory: Path, *, clock: ManualClock | None = None, **settings: Any) -> Self:
-        """Start a node on the store in ``directory``; ``settings`` are those of its configuration.
+    async def start(
+        cls, directory: Path, *, clock: ManualClock | None = None, store: Store | None = None, **settings: Any
+    ) -> Self:
+        """Start a node on the store in ``directory``, or on an open one; ``settings`` are those of its configuration.
 
         Names never resolve. The caller stops it: ``await house.node.stop()``.
         """
         clock = clock or ManualClock()
-        store = await open_store(directory, clock=clock, commit_interval_ms=0)
+        if store is None:
+            store = await open_store(directory, clock=clock, commit_interval_ms=0)
         transport = ScriptedTransport()
 
         async def resolve(host: str) -> list[str]:

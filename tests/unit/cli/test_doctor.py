@@ -26,6 +26,7 @@ from posthouse.cli.findings import (
     judge_open_files,
 )
 from posthouse.cli.node_checks import read_metrics
+from posthouse.store.postgres import server
 
 Run = Callable[..., Any]
 
@@ -196,3 +197,42 @@ def test_data_directory_that_is_a_file(run: Run, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     found = findings(run("doctor", "--local", "--data", "data", "--json"))
     assert found["data directory"]["verdict"] == "wrong"
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_database_is_looked_at_in_place_of_the_disk(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    async def examine(address: str) -> server.Server:
+        seen.append(address)
+        return server.Server(version="17.2", warnings=("synchronous_commit is off.",), pooled=True)
+
+    monkeypatch.setattr(server, "examine", examine)
+    monkeypatch.setenv("POSTHOUSE_DATABASE", "postgresql://app:hunter2@db/post")
+    ended = run("doctor", "--local", "--json")
+    found = findings(ended)
+    assert ended.code == Exit.OK
+    assert seen == ["postgresql://app:hunter2@db/post"]
+    assert found["database"]["message"] == "PostgreSQL 17.2, through a pooler"
+    assert found["database settings"]["verdict"] == "warning"
+    assert "hunter2" not in ended.out
+    assert not found.keys() & {"SQLite", "disk space", "file system", "fsync"}
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_database_that_cannot_be_used_is_wrong(run: Run) -> None:
+    ended = run("doctor", "--local", "--json", "--database", "postgresql://app:hunter2@127.0.0.1:9/post")
+    found = findings(ended)
+    assert ended.code == Exit.FAILED
+    assert "cannot be reached" in found["database"]["message"]
+    assert found["database"]["advice"]
+    assert "hunter2" not in ended.out
+
+
+@pytest.mark.usefixtures("healthy")
+def test_what_the_node_has_to_say_of_its_store_is_shown(api: Any, run: Run) -> None:
+    api.on("GET /healthz", {"status": "ok"})
+    api.on("GET /readyz", {"status": "ready"})
+    api.on("GET /metrics", httpx2.Response(200, text=f"{METRICS}posthouse_store_findings 2.0\n"))
+    found = findings(run("doctor", "--json"))
+    assert found["store settings"]["message"] == "the node has 2 to say of it"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from posthouse.config import Config, load_config, settings
+from posthouse.config import Config, load_config, settings, shown
 from posthouse.core.errors import ConfigurationError
 
 
@@ -155,3 +155,34 @@ def test_every_setting_has_help_and_three_names() -> None:
         assert setting.variable.startswith("POSTHOUSE_")
         assert setting.flag.startswith("--")
     assert [s.name for s in settings()] == list(Config.model_fields)
+
+
+# -- the address of a database has a password in it -------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("postgresql://app:hunter2@db:6432/post", "postgresql://app:***@db:6432/post"),
+        ("postgres://app:hunt/er?2@x@db/post?pgbouncer=true", "postgres://app:***@db/post?pgbouncer=true"),
+        (
+            "postgresql:///post?host=/run&password=hunter2&user=app",
+            "postgresql:///post?host=/run&password=***&user=app",
+        ),
+        ("postgresql://app@db/post?sslpassword=hunter2", "postgresql://app@db/post?sslpassword=***"),
+        ("postgresql://db/post", "postgresql://db/post"),
+    ],
+)
+def test_the_password_of_the_database_is_never_shown(address: str, told: str) -> None:
+    config = load(environ={"POSTHOUSE_DATABASE": address})
+    assert config.database is not None
+    assert config.database.get_secret_value() == address
+    assert shown(config.database) == config.model_dump(mode="json")["database"] == told
+    assert "hunt" not in repr(config)
+
+
+@pytest.mark.parametrize("address", ["host=db password=hunter2", "mysql://app:hunter2@db/post", "hunter2"])
+def test_what_is_no_address_of_a_database_is_refused_and_not_repeated(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="POSTHOUSE_DATABASE") as caught:
+        load(environ={"POSTHOUSE_DATABASE": address})
+    assert "hunter2" not in f"{caught.value.message} {caught.value.errors} {caught.value.__cause__}"

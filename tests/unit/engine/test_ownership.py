@@ -137,3 +137,41 @@ async def test_a_fault_in_a_renewal_does_not_end_the_renewing(monkeypatch: pytes
     await leases.start()
     await asked.wait()
     await leases.stop(release=False)
+
+
+async def test_what_is_doubted_is_not_held_until_the_store_has_said_it_anew() -> None:
+    """An answer to what was asked before does not count: another store may have given it."""
+    answers: list[asyncio.Future[dict[int, int]]] = []
+    asked = asyncio.Event()
+
+    class Slow(Registry):
+        async def acquire(self, node: str, *, now: int, lease_ms: int, dead: Collection[str] = ()) -> dict[int, int]:
+            answers.append(asyncio.get_running_loop().create_future())
+            asked.set()
+            return await answers[-1]
+
+    renewals: asyncio.Queue[set[int]] = asyncio.Queue()
+
+    async def next_answer() -> None:
+        await asked.wait()
+        asked.clear()
+        answers[-1].set_result({1: 1})
+
+    leases = Leases(Slow(), ManualClock(), "n", gaining=nothing, renewed=lambda gained, _: renewals.put_nowait(gained))
+    starting = asyncio.ensure_future(leases.start())
+    await next_answer()
+    await starting
+    assert leases.is_valid
+    leases.doubt()
+    assert not leases.is_valid
+    await asked.wait()
+    leases.doubt()
+    await next_answer()
+    await asked.wait()  # at once, and not when it is time for the next renewal
+    assert renewals.qsize() == 2
+    assert not leases.is_valid
+    await next_answer()
+    for _ in range(3):
+        await renewals.get()
+    assert leases.is_valid
+    await leases.stop(release=False)

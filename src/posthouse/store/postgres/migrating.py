@@ -40,10 +40,10 @@ async def migrate(wire: Wire, schema: str, migrations: list[Migration], *, now: 
                 return applied
             applied, tried = applied + 1, 0
         except Contended:
+            await wire.command("ROLLBACK")
             tried += 1
             if tried >= STEP_TRIES:
                 raise
-            await wire.command("ROLLBACK")
 
 
 async def _step(wire: Wire, schema: str, migrations: list[Migration], *, now: int, reach: Reach) -> bool:

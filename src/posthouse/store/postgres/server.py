@@ -23,6 +23,7 @@ class Server(msgspec.Struct, frozen=True):
 
     version: str
     warnings: tuple[str, ...]  #: for an operator to read; each says what may happen
+    pooled: bool = False  #: it is reached through a pooler
 
 
 async def inspect(wire: Wire, rules: ServerRules) -> Server:
@@ -85,6 +86,6 @@ async def examine(dsn: str, *, rules: ServerRules = ServerRules()) -> Server:  #
     place = parse_dsn(dsn)
     wire = await Dialler(place).dial(Session(name="posthouse:doctor", settings=PINNED, durable=place.durable))
     try:
-        return await inspect(wire, rules)
+        return msgspec.structs.replace(await inspect(wire, rules), pooled=place.pooled)
     finally:
         await wire.close()
