@@ -200,7 +200,7 @@ class Dialler:
         """A new connection to the first host that answers and takes writes; all are asked side by side.
 
         Raises:
-            StoreUnavailable: None of them does.
+            StoreUnavailable: None of them does. ``Unfit``: none of them ever will, as it is.
         """
         trying = {asyncio.ensure_future(self._try(place, session)): place for place in self._dsn.hosts}
         failures: list[tuple[str, Unfit | None]] = []
@@ -219,11 +219,11 @@ class Dialler:
             for attempt in trying:
                 attempt.cancel()
                 attempt.add_done_callback(_hang_up)
-        message = f"The database cannot be reached ({'; '.join(told for told, _ in failures)})."
-        for _, unfit in failures:
-            if unfit is not None and all(verdict is not None for _, verdict in failures):
-                raise Unfit(message, hint=unfit.advice)
-        raise StoreUnavailable(message, retry_after_s=1)
+        said = "; ".join(told for told, _ in failures)
+        unfit = [verdict for _, verdict in failures if verdict is not None]
+        if len(unfit) == len(failures):
+            raise Unfit(f"The database cannot be used ({said}).", hint=unfit[0].advice)
+        raise StoreUnavailable(f"The database cannot be reached ({said}).", retry_after_s=1)
 
     async def _try(self, place: tuple[str, int], session: Session) -> PostgresWire:
         host, port = place

@@ -96,7 +96,7 @@ class Cluster:
         folder = make_folder()
         cluster = cls.on(folder, durable=durable, **settings)
         subprocess.run(  # noqa: S603 - PostgreSQL's own program
-            [*as_server_user(), str(binaries() / "initdb"), "-D", str(folder / "data"), *_INITDB],
+            [*as_nobody(), str(binaries() / "initdb"), "-D", str(folder / "data"), *_INITDB],
             check=True,
             capture_output=True,
             cwd="/",
@@ -121,7 +121,7 @@ class Cluster:
         with (self._folder / "log").open("ab") as log:
             self._server = subprocess.Popen(  # noqa: S603 - PostgreSQL's own program
                 [
-                    *as_server_user(dies_with_us=True),
+                    *as_nobody(dies_with_us=True),
                     str(self._programs / "postgres"),
                     "-D",
                     str(self._folder / "data"),
@@ -231,7 +231,7 @@ def remove_remains() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def as_server_user(*, dies_with_us: bool = False) -> list[str]:
+def as_nobody(*, dies_with_us: bool = False) -> list[str]:
     """What stands before a command, so that root does not run it, and so that it ends when this process is killed."""
     options = []
     if os.geteuid() == 0:

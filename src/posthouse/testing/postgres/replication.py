@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Self
 
-from posthouse.testing.postgres.cluster import START_S, Cluster, as_server_user, binaries, make_folder
+from posthouse.testing.postgres.cluster import START_S, Cluster, as_nobody, binaries, make_folder
 
 HOST: Final = "127.0.0.1"
 LOOK_S: Final = 0.02
@@ -150,7 +150,7 @@ class Replicas:
     @staticmethod
     def _run(program: str, *arguments: str) -> str:
         done = subprocess.run(  # noqa: S603 - PostgreSQL's own programs
-            [*as_server_user(), str(binaries() / program), *arguments],
+            [*as_nobody(), str(binaries() / program), *arguments],
             check=True,
             capture_output=True,
             cwd="/",
