@@ -111,7 +111,10 @@ class Ground:
             parent = tempfile.mkdtemp(prefix="posthouse-drill-")
             stack.callback(shutil.rmtree, parent, ignore_errors=True)
             data = Path(parent) / "data"
-        node = Node(data, program=self._program, options=("--drain-seconds", _DRAIN_SECONDS, *self._options))
+        options = ["--drain-seconds", _DRAIN_SECONDS, *self._options]
+        if self.plan.database is not None:
+            options += ["--database", self.plan.database]
+        node = Node(data, program=self._program, options=options)
         stack.callback(node.stop)
         self.do("starting a node", 0.0)
         node.start()

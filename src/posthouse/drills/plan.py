@@ -19,6 +19,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     scale: float = 1.0  #: of the numbers in its description
     seed: int = 1  #: of everything random
     data: Path | None = None  #: for the store of a node of its own, kept; None: a temporary directory
+    database: str | None = None  #: address of an empty database for that store; None: it is embedded
     against: str | None = None  #: URL of a node to use in place of its own
     api_key: str | None = None  #: of that node
     listen: str = "127.0.0.1"  #: where the drill's receivers listen
