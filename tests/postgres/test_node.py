@@ -9,7 +9,11 @@ from tests.integration.engine.test_delivery import (
     test_what_was_open_at_a_stop_is_delivered_after_the_restart,
     test_when_all_attempts_are_spent_the_delivery_is_exhausted_and_a_retry_reopens_it,
 )
-from tests.integration.engine.test_order import test_no_inversion_over_failures_pauses_and_restarts
+from tests.integration.engine.test_order import (
+    test_no_inversion_over_failures_pauses_and_restarts,
+    test_only_the_newest_state_of_a_key_is_sent_at_last,
+    test_order_is_changed_while_work_waits,
+)
 from tests.integration.inbox.test_receiving import (
     test_it_is_stored_as_it_came,
     test_what_a_sender_posts_reaches_the_endpoint_byte_for_byte,

@@ -148,6 +148,14 @@ class House:
         """Wait until ``count`` outcomes in all are durable."""
         await self.until(lambda: sum(self.node.metrics.deliveries_settled.values()) >= count)
 
+    async def nothing_open(self) -> None:
+        """Wait until all that is owed is settled, by whatever way.
+
+        What a newer state discards in the transaction that accepts it is no outcome: :meth:`settled` does not count it.
+        """
+        while (books := await self.books()).waiting or books.retrying:  # noqa: ASYNC110 - as for until()
+            await asyncio.sleep(0.001)
+
     def hold_outcomes(self) -> asyncio.Event:
         """Let no outcome be written until the event is set."""
         store = self.ports.store.work

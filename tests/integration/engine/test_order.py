@@ -131,12 +131,13 @@ async def test_only_the_newest_state_of_a_key_is_sent_at_last(house: House) -> N
     endpoint = await house.endpoint(order=Order.LATEST)
     answered: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
     house.transport.script = lambda _: answered
-    events = [await house.publish(data=n, ordering_key="a") for n in range(10)]
+    first = await house.publish(data=0, ordering_key="a")
+    await house.transport.sent(1)
+    events = [first, *[await house.publish(data=n, ordering_key="a") for n in range(1, 10)]]
     await house.quiet(hanging=1)
     assert len(house.transport.requests) == 1, "one at a time"
     answered.set_result(answer())
-    await house.settled(2)
-    await house.quiet()
+    await house.nothing_open()
     records = [await house.delivery(event, endpoint) for event in events]
     assert [record.state for record in records] == [State.DELIVERED, *[State.DISCARDED] * 8, State.DELIVERED]
     assert {record.reason for record in records[1:-1]} == {"superseded"}
@@ -169,8 +170,7 @@ async def test_order_is_changed_while_work_waits(house: House) -> None:
     await change(Environment.LIVE, name_of(endpoint), EndpointChange(order=Order.LATEST, active=False))
     await publish_versions(house, VERSIONS)
     await change(Environment.LIVE, name_of(endpoint), EndpointChange(active=True))
-    await house.settled(2 * KEYS * VERSIONS)
-    await house.quiet()
+    await house.nothing_open()
     assert [versions[-1] for versions in receiver.taken.values()] == [2 * VERSIONS - 1] * KEYS
 
 
