@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from posthouse.core import limits
 from posthouse.core.errors import ConfigurationError
@@ -37,6 +46,10 @@ class Config(BaseModel):
     data: Path = Field(
         default=Path("posthouse-data"),
         description="Directory of the embedded store and the first API key.",
+    )
+    outbox: SecretStr | None = Field(
+        default=None,
+        description="Address (postgresql://…) of another database whose outbox is drained; secret.",
     )
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8400, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
@@ -158,6 +171,9 @@ class Setting(NamedTuple):
     default: str
     help: str
 
+
+HIDDEN: Final = "**********"  #: stands for the value of a secret wherever values are shown
+_SECRETS: Final = frozenset({"outbox"})
 
 #: Flags that are not simply the setting's name.
 _FLAGS: Final[Mapping[str, str]] = {"allow_networks": "--allow-network"}
@@ -303,7 +319,8 @@ def _explained(error: ValidationError, origins: Mapping[str, str]) -> Configurat
         if fault["type"] == "extra_forbidden":
             message = f"{name} is no setting."
         elif name:
-            message = f"{name} = {shown(fault['input'])!r} ({origins.get(name, 'default')}): {what}."
+            value = HIDDEN if name in _SECRETS else shown(fault["input"])
+            message = f"{name} = {value!r} ({origins.get(name, 'default')}): {what}."
         else:
             message = f"{what}."
         entries.append({"path": name, "code": str(fault["type"]), "message": message})

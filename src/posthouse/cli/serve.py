@@ -33,6 +33,10 @@ PublicUrl = Annotated[
         help="URL by which senders reach this node, without a path; by default as each request names it.",
     ),
 ]
+Outbox = Annotated[
+    str | None,
+    typer.Option(metavar="DSN", help="Address (postgresql://…) of another database whose outbox is drained; secret."),
+]
 
 
 @app.command()
@@ -40,6 +44,7 @@ def serve(
     *,
     config: ConfigFile = None,
     data: Annotated[Path | None, typer.Option(help="Directory of the embedded store and the first API key.")] = None,
+    outbox: Outbox = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 takes a free one.")] = None,
     allow_networks: Annotated[
@@ -80,6 +85,7 @@ def serve(
     """
     flags: dict[str, object] = {
         "data": data,
+        "outbox": outbox,
         "host": host,
         "port": port,
         "allow_networks": allow_networks,

@@ -44,6 +44,8 @@ class Gauge(NamedTuple):
 COUNTERS: Final = (
     Counter("events_accepted", "posthouse_events_accepted", "Events that were made durable and acknowledged."),
     Counter("events_duplicate", "posthouse_events_duplicate", "Repeats of an event that was there before."),
+    Counter("outbox_taken", "posthouse_outbox_events", "Events that were taken out of outboxes."),
+    Counter("outbox_doubted", "posthouse_outbox_doubts", "Rows of outboxes that cannot be events, put aside."),
     Counter("deliveries_owed", "posthouse_deliveries_owed", "Deliveries that accepted events owe."),
     Counter(
         "deliveries_settled",
@@ -172,6 +174,8 @@ class Metrics:
     def __init__(self) -> None:
         self.events_accepted = 0
         self.events_duplicate = 0
+        self.outbox_taken = 0
+        self.outbox_doubted = 0
         self.deliveries_owed = 0
         self.deliveries_settled: dict[str, int] = defaultdict(int)
         self.attempts: dict[str, int] = defaultdict(int)

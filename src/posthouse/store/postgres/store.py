@@ -20,6 +20,7 @@ from posthouse.store.postgres.jobs import PostgresJobs
 from posthouse.store.postgres.lane import Lane, LaneRules, Lanes
 from posthouse.store.postgres.ledger import PostgresLedger
 from posthouse.store.postgres.migrating import known_migrations, migrate
+from posthouse.store.postgres.outbox import PostgresOutbox
 from posthouse.store.postgres.ownership import PostgresOwnership
 from posthouse.store.postgres.readers import Readers
 from posthouse.store.postgres.server import Server, ServerRules, inspect
@@ -32,6 +33,7 @@ from posthouse.store.protocol import (
     Intake,
     JobsFacet,
     LedgerFacet,
+    OutboxSource,
     Ownership,
     WorkFacet,
 )
@@ -63,6 +65,7 @@ class PostgresStore:
         self.jobs: JobsFacet = PostgresJobs(lanes, readers)
         self.ownership: Ownership = PostgresOwnership(lanes, readers)
         self.admin: AdminFacet = PostgresAdmin(lanes, readers)
+        self.outbox: OutboxSource | None = PostgresOutbox(lanes, readers)
 
     @property
     def alive(self) -> bool:
