@@ -33,6 +33,14 @@ PublicUrl = Annotated[
         help="URL by which senders reach this node, without a path; by default as each request names it.",
     ),
 ]
+AllowNetworks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-network",
+        metavar="CIDR",
+        help="Networks (CIDR) that endpoints may lead to although they are not public.",
+    ),
+]
 Outbox = Annotated[
     str | None,
     typer.Option(metavar="DSN", help="Address (postgresql://…) of another database whose outbox is drained; secret."),
@@ -47,14 +55,7 @@ def serve(
     outbox: Outbox = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 takes a free one.")] = None,
-    allow_networks: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow-network",
-            metavar="CIDR",
-            help="Networks (CIDR) that endpoints may lead to although they are not public.",
-        ),
-    ] = None,
+    allow_networks: AllowNetworks = None,
     commit_interval_ms: Annotated[
         int | None, typer.Option(help="Milliseconds that one commit gathers requests for, at most.")
     ] = None,

@@ -98,13 +98,7 @@ class Gateway:
             store.catalogue, catalogue, inbox, self.tenants, clock=clock, entropy=entropy, new_key=new_key
         )
         self.receiver = Receiver(
-            store.inbound,
-            refused,
-            inbox,
-            metrics,
-            new_key=new_key,
-            agree=self.sources.agree,
-            reach=reach,
+            store.inbound, refused, inbox, metrics, new_key=new_key, agree=self.sources.agree, reach=reach
         )
         self.requests = Requests(store.inbound, catalogue)
         self.quarantine = Quarantine(store.inbound, catalogue, inbox, clock)

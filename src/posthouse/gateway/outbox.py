@@ -143,7 +143,8 @@ class Drain:
             taken = await self.step()
         except PosthouseError as error:
             if self._failing != error.code:
-                log(Log.OUTBOX_FAILED, detail=error.message, hint=error.advice)
+                advice = "" if error.advice == type(error).hint else error.advice  # the usual one is for publishers
+                log(Log.OUTBOX_FAILED, detail=error.message, hint=advice)
             self._failing = error.code
         except Exception as error:  # noqa: BLE001 - a loop that ends would leave events behind
             log(Log.LOOP_FAILED, exc_info=error, loop="outbox")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from posthouse.config import Config, load_config, settings
+from posthouse.config import Config, load_config, settings, shown
 from posthouse.core.errors import ConfigurationError
 
 
@@ -155,3 +155,16 @@ def test_every_setting_has_help_and_three_names() -> None:
         assert setting.variable.startswith("POSTHOUSE_")
         assert setting.flag.startswith("--")
     assert [s.name for s in settings()] == list(Config.model_fields)
+
+
+def test_a_secret_setting_is_never_shown(tmp_path: Path) -> None:
+    config = load({"data": tmp_path}, environ={"POSTHOUSE_OUTBOX": "postgresql://me:hush@db/shop"})
+    assert config.outbox is not None
+    assert config.outbox.get_secret_value() == "postgresql://me:hush@db/shop"
+    assert "hush" not in f"{config!r} {shown(config.outbox)} {config.model_dump_json()}"
+    path = tmp_path / "bad.toml"
+    path.write_text('outbox = ["hush"]')
+    with pytest.raises(ConfigurationError) as refused:
+        load({"data": tmp_path}, config_file=path)
+    assert "outbox" in refused.value.message
+    assert "hush" not in refused.value.message

@@ -6,8 +6,8 @@ knows them by their ids, which every row has. So the transaction here may end in
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable
+from typing import Final, TypeVar
 
 import asyncpg
 
@@ -18,6 +18,8 @@ from posthouse.store.postgres.dsn import Dsn
 from posthouse.store.postgres.outbox import removals, rows_of, status_of
 from posthouse.store.postgres.outcome import NotSent
 from posthouse.store.protocol.outbox import Deal, OutboxSource, OutboxStatus
+
+T = TypeVar("T")
 
 ANSWER_S: Final = 30.0  #: a database that takes longer for a statement is left
 _TROUBLE: Final = (NotSent, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -47,7 +49,7 @@ class OtherOutbox:
         async with self._turn, self._conversation() as wire:
             if not (await _ask(wire, "outbox_waits")).rows[0]["waits"]:
                 return 0
-            await wire.command("BEGIN")
+            await _in_time(wire, wire.command("BEGIN"))
             head = (await _ask(wire, "outbox_head")).rows
             rows = []
             if head:
@@ -58,7 +60,7 @@ class OtherOutbox:
                 doubts = await deal(rows, None)
                 for name, args in removals(rows, doubts):
                     await _ask(wire, name, *args)
-            await wire.command("COMMIT")
+            await _in_time(wire, wire.command("COMMIT"))
             return len(rows)
 
     async def status(self) -> OutboxStatus:
@@ -104,9 +106,14 @@ class OtherOutbox:
 
 
 async def _ask(wire: Wire, name: str, *args: object) -> Answer:
-    """The answer of a statement; a database that gives none in time is left, and cancels nothing."""
+    """The answer of a statement."""
+    return await _in_time(wire, wire.ask(name, args))
+
+
+async def _in_time(wire: Wire, call: Awaitable[T]) -> T:
+    """What a call gives. A database that does not answer in time is left, and nothing is cancelled there."""
     timer = asyncio.get_running_loop().call_later(ANSWER_S, wire.terminate)
     try:
-        return await wire.ask(name, args)
+        return await call
     finally:
         timer.cancel()
