@@ -19,12 +19,14 @@ from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.core.model import Endpoint, Environment, Lane
 from posthouse.sdk.outbox import outbox_schema, publish
 from posthouse.store.open import open_outbox, open_store
+from posthouse.store.postgres.dial import PINNED
 from posthouse.store.postgres.store import open_postgres
 from posthouse.store.protocol import OutboxRow, OutboxSource, OutboxStatus, Store
 from posthouse.store.protocol.outbox import Deal, OutboxDoubt, Submit
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.postgres.cluster import Cluster
 from posthouse.testing.postgres.databases import EMPTY, UNSAFE, connect, drop_database, make_database
+from posthouse.testing.postgres.plans import touched
 from posthouse.testing.postgres.waiting import until
 from posthouse.testing.sluice import Sluice
 
@@ -501,6 +503,36 @@ async def test_the_stores_own_outbox_is_not_drained_by_another_way_too(scene: Sc
         await other.drain.step()
     assert await scene.types() == []
     await source.close()
+
+
+async def test_a_store_may_move_in_where_the_tables_are_already(cluster: Cluster) -> None:
+    """And drains what stood there before it came."""
+    name = await make_database(cluster, template=EMPTY)
+    application = await connect(cluster, name)
+    await application.execute(outbox_schema())
+    await say(application, "a")
+    store = await open_postgres(cluster.dsn(name), clock=ManualClock(), commit_interval_ms=0, rules=UNSAFE)
+    assert store.outbox is not None
+    sluice = await Sluice.open(store, store.outbox, clock=ManualClock())
+    assert await sluice.empty() == 1
+    await store.close()
+    await application.close()
+    await drop_database(cluster, name)
+
+
+@pytest.mark.parametrize("scene", ["own"], indirect=True)
+async def test_a_look_touches_what_it_takes_and_not_what_waits_behind(scene: Scene) -> None:
+    application = await scene.connect()
+    await application.execute("SET search_path = posthouse")
+    seen = []
+    for _ in range(2):
+        await application.execute(
+            "INSERT INTO posthouse_outbox_v1 (type, data) SELECT 'a', '{}' FROM generate_series(1, 3000)"
+        )
+        await application.execute("ANALYZE posthouse_outbox_v1")
+        seen.append(await touched(application, "outbox_rows", (100, 1 << 20, 1 << 20), PINNED))
+        assert (await touched(application, "outbox_waits", (), PINNED)).rows < 10
+    assert seen[0].rows == seen[1].rows < 1_000
 
 
 async def test_running_the_script_again_changes_nothing(scene: Scene) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy
 from django.conf import settings
 from django.db import connections, transaction
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 
 from posthouse.core.errors import InvalidInput
@@ -293,6 +293,27 @@ async def test_a_connection_without_a_transaction_is_refused(place: Place) -> No
 
     await asyncio.to_thread(django_without_atomic)
     assert await rows(place) == []
+
+
+async def test_a_scoped_session_is_one_too(place: Place) -> None:
+    engine = sqlalchemy.create_engine("postgresql+psycopg://", connect_args=place.libpq, poolclass=NullPool)
+    session = scoped_session(sessionmaker(engine))
+    publish(session, UNDONE)
+    session.rollback()
+    publish(session, KEPT)
+    session.commit()
+    session.remove()
+    assert [row["type"] for row in await rows(place)] == ["order.paid"]
+
+
+async def test_what_is_no_connection_is_refused(place: Place) -> None:
+    """A pool or an engine has no transaction of yours."""
+    engine = sqlalchemy.create_engine("postgresql+psycopg://", connect_args=place.libpq, poolclass=NullPool)
+    async_engine = create_async_engine("postgresql+asyncpg://", connect_args=place.asyncpg, poolclass=NullPool)
+    async with asyncpg.create_pool(**place.asyncpg, min_size=1, max_size=1) as pool:
+        for thing in (engine, async_engine, pool, psycopg.pq, settings):
+            with pytest.raises(TypeError, match="no connection"):
+                publish(thing, KEPT)
 
 
 async def test_the_tables_may_stand_in_another_schema(cluster: Cluster, place: Place) -> None:

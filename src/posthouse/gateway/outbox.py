@@ -132,6 +132,8 @@ class Drain:
         if self._source.is_own:
             hand.tell()
         self._metrics.outbox_taken += taken - len(hand.doubts)
+        for waited_ms in hand.waited_ms:
+            self._metrics.outbox_wait_ms.observe(waited_ms)
         if hand.doubts:
             self._metrics.outbox_doubted += len(hand.doubts)
             log(Log.OUTBOX_DOUBTED, count=len(hand.doubts))
@@ -165,6 +167,7 @@ class _Hand:
         self.prepared: list[Prepared] = []
         self.numbers: list[int] = []  # the rows that ``prepared`` was made of
         self.doubts: dict[int, OutboxDoubt] = {}
+        self.waited_ms: list[int] = []  # how long each of the rows stood there
         self._publisher = publisher
         self._intake = intake
         self._clock = clock
@@ -196,6 +199,7 @@ class _Hand:
     def _read(self, rows: Sequence[OutboxRow]) -> None:
         self.prepared, self.numbers, self.doubts, self._accepted = [], [], {}, None
         now = self._clock.now_ms()
+        self.waited_ms = [max(0, now - row.published_at) for row in rows]
         for row in rows:
             doubt = self._refused.get(row.n)
             try:

@@ -73,20 +73,14 @@ def _uuid7(now_ms: int, chance: int) -> str:
 
 def _writer_of(connection: Any) -> Callable[[Any, Row, str], str | Awaitable[str]]:
     """How to write by this connection; subclasses of the libraries' classes are known too."""
-    for base in type(connection).__mro__:
-        library = base.__module__.partition(".")[0]
-        if base.__module__.startswith("sqlalchemy.ext.asyncio"):
-            return _write_sqlalchemy_async
-        if library == "sqlalchemy":
-            return _write_sqlalchemy
-        if library == "asyncpg":
-            return _write_asyncpg
-        if library == "psycopg":
-            return _write_psycopg_async if base.__name__.startswith("Async") else _write_psycopg
-        if library == "django":
-            return _write_django
     kind = type(connection)
-    raise TypeError(f"publish() does not know connections of {kind.__module__}.{kind.__qualname__}.")
+    for base in kind.__mro__:
+        for place, (mark, write) in _LIBRARIES.items():
+            # Not every thing of a library is a connection: engines, pools and cursors are none.
+            if f"{base.__module__}.".startswith(place) and hasattr(connection, mark):
+                is_async = write is _write_psycopg and base.__name__.startswith("Async")
+                return _write_psycopg_async if is_async else write
+    raise TypeError(f"publish() knows no connection of the class {kind.__module__}.{kind.__qualname__}.")
 
 
 def _write_sqlalchemy(connection: Any, row: Row, table: str) -> str:
@@ -141,6 +135,15 @@ def _write_django(connection: Any, row: Row, table: str) -> str:
 
 
 _PLACES: Final = "%s, %s, %s, %s, %s, %s, %s"
+
+#: Where classes come from, what only connections of that library have, and how to write by them.
+_LIBRARIES: Final[dict[str, tuple[str, Callable[[Any, Row, str], str | Awaitable[str]]]]] = {
+    "sqlalchemy.ext.asyncio.": ("begin_nested", _write_sqlalchemy_async),
+    "sqlalchemy.": ("begin_nested", _write_sqlalchemy),
+    "asyncpg.": ("is_in_transaction", _write_asyncpg),
+    "psycopg.": ("autocommit", _write_psycopg),
+    "django.": ("in_atomic_block", _write_django),
+}
 
 
 def _insert(table: str, values: str) -> str:

@@ -125,6 +125,12 @@ TIMERS: Final = (
         "One HTTP request to an endpoint, from look-up to the last byte.",
         _ATTEMPT_BOUNDS_MS,
     ),
+    Timer(
+        "outbox_wait_ms",
+        "posthouse_outbox_wait_seconds",
+        "From the writing of an event into an outbox to its acceptance.",
+        _WAIT_BOUNDS_MS,
+    ),
     Timer("commit_ms", "posthouse_store_commit_seconds", "One COMMIT, fsync included.", _COMMIT_BOUNDS_MS),
 )
 
@@ -200,7 +206,8 @@ class Metrics:
         self.commit_rows = 0
         self.accept_to_first_attempt_ms = Histogram(TIMERS[0].bounds_ms)
         self.attempt_total_ms = Histogram(TIMERS[1].bounds_ms)
-        self.commit_ms = Histogram(TIMERS[2].bounds_ms)
+        self.outbox_wait_ms = Histogram(TIMERS[2].bounds_ms)
+        self.commit_ms = Histogram(TIMERS[3].bounds_ms)
         self._readers: dict[str, Callable[[], float]] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Families(self))

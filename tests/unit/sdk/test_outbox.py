@@ -121,7 +121,7 @@ async def test_an_environment_and_a_schema_are_checked() -> None:
 
 
 def test_an_unknown_connection_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"connections of builtins\.object"):
+    with pytest.raises(TypeError, match=r"class builtins\.object"):
         publish(object(), {"type": "a", "data": 1})
 
 

@@ -300,8 +300,8 @@ CREATE TABLE rhythms (
 -- == outbox =======================================================================================
 
 -- Where applications write events in transactions of their own; fixed for ever, with its version in its name. The same
--- tables stand in other databases, made by `posthouse outbox schema` (posthouse.sdk.outbox.schema).
-CREATE TABLE posthouse_outbox_v1 (
+-- tables stand in other databases, made by `posthouse outbox schema`; they may stand here already.
+CREATE TABLE IF NOT EXISTS posthouse_outbox_v1 (
     n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id text NOT NULL DEFAULT gen_random_uuid()::text,
     environment text NOT NULL DEFAULT 'live',
@@ -315,13 +315,13 @@ CREATE TABLE posthouse_outbox_v1 (
     autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0
 );
 -- Whoever drains holds this row; `source` names the outbox.
-CREATE TABLE posthouse_outbox_v1_head (
+CREATE TABLE IF NOT EXISTS posthouse_outbox_v1_head (
     one smallint PRIMARY KEY DEFAULT 1 CHECK (one = 1),
     source text NOT NULL DEFAULT gen_random_uuid()::text
 );
-INSERT INTO posthouse_outbox_v1_head DEFAULT VALUES;
+INSERT INTO posthouse_outbox_v1_head DEFAULT VALUES ON CONFLICT DO NOTHING;
 -- Rows that cannot be events, and why.
-CREATE TABLE posthouse_outbox_v1_doubts (
+CREATE TABLE IF NOT EXISTS posthouse_outbox_v1_doubts (
     doubt bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     n bigint NOT NULL,
     id text NOT NULL,
