@@ -191,9 +191,9 @@ def django_application(place: Place, *, commit: bool) -> list[str]:
     return ids
 
 
-def forget_django() -> None:
-    connections["orders"].close()
-    del connections["orders"]
+def forget_django(alias: str = "orders") -> None:
+    connections[alias].close()
+    del connections[alias]
 
 
 def configure_django(place: Place) -> None:
@@ -207,7 +207,7 @@ def configure_django(place: Place) -> None:
     if not settings.configured:
         settings.configure()
         django.setup()
-    connections.settings = connections.configure_settings({"default": {}, "orders": database})
+    connections.settings = connections.configure_settings({"default": database, "orders": database})
 
 
 WAYS: list[Callable[..., Awaitable[list[str]]]] = [
@@ -284,12 +284,11 @@ async def test_a_connection_without_a_transaction_is_refused(place: Place) -> No
 
     def django_without_atomic() -> None:
         configure_django(place)
-        connections["orders"].ensure_connection()
         try:
             with pytest.raises(InvalidInput):
-                publish(connections["orders"], KEPT)
+                publish(django.db.connection, KEPT)
         finally:
-            connections["orders"].close()
+            forget_django("default")
 
     await asyncio.to_thread(django_without_atomic)
     assert await rows(place) == []

@@ -21,10 +21,17 @@ from posthouse.core.errors import (
     StoreUnavailable,
     TooLarge,
 )
-from posthouse.core.limits import EVENT_BODY_BYTES_MAX, OUTBOX_PAUSE_MS_MAX, OUTBOX_PAUSE_MS_MIN, OUTBOX_ROWS_MAX
+from posthouse.core.limits import (
+    EVENT_BODY_BYTES_MAX,
+    FAULTS_MAX,
+    OUTBOX_PAUSE_MS_MAX,
+    OUTBOX_PAUSE_MS_MIN,
+    OUTBOX_ROWS_MAX,
+)
 from posthouse.core.model import Environment
 from posthouse.core.ports import Clock
 from posthouse.core.publishing import DEFAULT_TENANT, Said, check_said, decode
+from posthouse.core.retry import FAULT
 from posthouse.core.time_format import TIME_MS_MAX
 from posthouse.gateway.intake import IntakeBatcher
 from posthouse.gateway.publish import Prepared, Publisher
@@ -92,6 +99,7 @@ class Drain:
         self._metrics = metrics
         self._limit = OUTBOX_ROWS_MAX
         self._refused: dict[int, OutboxDoubt] = {}  # rows that the store refuses, each by itself
+        self._faults = 0  # in a row, at a row that stands alone
         self._failing: str | None = None
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -111,23 +119,22 @@ class Drain:
     async def step(self) -> int:
         """Take what stands first; how many rows were taken.
 
-        Raises what the source raises, and what the store says about the events; then nothing was taken, and fewer
-        rows are tried the next time, until one that the store refuses stands alone and can be put aside.
+        Raises what the source raises, and what the store says about the events; then nothing was taken. Unless it
+        passes by itself, fewer rows are tried the next time, until the one that is to blame stands alone. After
+        ``FAULTS_MAX`` more failures that one is put aside.
         """
         hand = _Hand(self._publisher, self._intake, self._clock, self._refused)
         try:
             taken = await self._source.drain(hand.deal, limit=self._limit)
         except _PASSING:
             raise
-        except PosthouseError as error:
-            if len(hand.prepared) == 1:
-                self._refused[hand.numbers[0]] = OutboxDoubt(error.code, error.message)
-            if hand.prepared:
-                self._limit = max(1, len(hand.prepared) // 2)
+        except Exception as error:
+            self._narrow(hand.rows, error)
             raise
         if not taken:
             return 0
         self._limit = min(2 * self._limit, OUTBOX_ROWS_MAX)
+        self._faults = 0
         self._refused.clear()
         if self._source.is_own:
             hand.tell()
@@ -138,6 +145,14 @@ class Drain:
             self._metrics.outbox_doubted += len(hand.doubts)
             log(Log.OUTBOX_DOUBTED, count=len(hand.doubts))
         return taken
+
+    def _narrow(self, rows: Sequence[OutboxRow], error: Exception) -> None:
+        if len(rows) == 1:
+            self._faults += 1
+            if self._faults >= FAULTS_MAX:
+                self._refused[rows[0].n] = OutboxDoubt(*_problem(error))
+        if rows:
+            self._limit = max(1, len(rows) // 2)
 
     async def _try(self) -> int | None:
         """How many rows were taken; None: it failed."""
@@ -164,6 +179,7 @@ class _Hand:
     def __init__(
         self, publisher: Publisher, intake: IntakeBatcher, clock: Clock, refused: Mapping[int, OutboxDoubt]
     ) -> None:
+        self.rows: Sequence[OutboxRow] = ()
         self.prepared: list[Prepared] = []
         self.numbers: list[int] = []  # the rows that ``prepared`` was made of
         self.doubts: dict[int, OutboxDoubt] = {}
@@ -197,17 +213,17 @@ class _Hand:
             self._intake.hear([request], [result])
 
     def _read(self, rows: Sequence[OutboxRow]) -> None:
-        self.prepared, self.numbers, self.doubts, self._accepted = [], [], {}, None
+        self.rows, self.prepared, self.numbers, self.doubts, self._accepted = rows, [], [], {}, None
         now = self._clock.now_ms()
         self.waited_ms = [max(0, now - row.published_at) for row in rows]
         for row in rows:
-            doubt = self._refused.get(row.n)
+            if row.n in self._refused:
+                self.doubts[row.n] = self._refused[row.n]
+                continue
             try:
                 environment, said = read_row(row)
             except PosthouseError as error:
-                doubt = OutboxDoubt(*_problem(error))
-            if doubt is not None:
-                self.doubts[row.n] = doubt
+                self.doubts[row.n] = OutboxDoubt(*_problem(error))
                 continue
             self.prepared.append(
                 self._publisher.prepare(environment, said, None, now, said_at=min(row.published_at, now))
@@ -245,8 +261,10 @@ def read_row(row: OutboxRow) -> tuple[Environment, Said]:
     return environment, said
 
 
-def _problem(error: PosthouseError) -> tuple[str, str]:
+def _problem(error: Exception) -> tuple[str, str]:
     """The code and the text of the field that is wrong, or of the error."""
+    if not isinstance(error, PosthouseError):
+        return FAULT, f"{type(error).__name__}: {error}"
     if error.errors:
         first = error.errors[0]
         return str(first["code"]), f"{first['path']}: {first['message']}"
