@@ -4,7 +4,10 @@ Each law holds in the store's own database, and in another one beside an embedde
 """
 
 import asyncio
+import contextlib
+import itertools
 import json
+import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -325,6 +328,46 @@ async def test_what_was_published_before_under_the_same_id_is_recognised(scene: 
     assert await scene.sluice.empty() == 4
     assert await scene.types() == ["a", "b"]
     assert (await scene.source.status()).doubts == 0
+
+
+async def test_whatever_applications_and_drains_do_in_turn(scene: Scene) -> None:
+    """Four connections publish, nest, commit and roll back at random while drains, crashes and restarts go on.
+
+    What is published is what was committed, and of each connection in the order of its commits.
+    """
+    chance = random.Random(11)
+    tills = [await scene.connect() for _ in range(4)]
+    open_: list[list[tuple[Any, list[str]]]] = [[] for _ in tills]  # transactions in each other, and what they said
+    committed: list[list[str]] = [[] for _ in tills]
+    said = itertools.count()
+    for _ in range(400):
+        n = chance.randrange(len(tills))
+        levels = open_[n]
+        act = chance.choice(["begin", "publish", "publish", "commit", "roll back", "drain", "crash"])
+        if act == "begin" and len(levels) < 3:
+            turn = tills[n].transaction()
+            await turn.start()
+            levels.append((turn, []))
+        elif act == "publish" and levels:
+            type_ = f"till-{n}.{next(said)}"
+            await publish(tills[n], event(type_))
+            levels[-1][1].append(type_)
+        elif act in {"commit", "roll back"} and levels:
+            turn, types = levels.pop()
+            await (turn.commit() if act == "commit" else turn.rollback())
+            if act == "commit":
+                (levels[-1][1] if levels else committed[n]).extend(types)
+        elif act == "drain":
+            await scene.sluice.drain.step()
+        elif act == "crash":
+            dying = await Sluice.open(scene.sluice.store, Dying(scene.source), clock=scene.clock)
+            with contextlib.suppress(Killed):
+                await dying.drain.step()
+    await scene.sluice.empty()
+    published = await scene.types()
+    assert sum(map(len, committed)) == len(published) > 20
+    for n, types in enumerate(committed):
+        assert [type_ for type_ in published if type_.startswith(f"till-{n}.")] == types
 
 
 # -- what cannot be an event -----------------------------------------------------------------------
