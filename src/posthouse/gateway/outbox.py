@@ -107,14 +107,11 @@ class Drain:
         pause_ms = OUTBOX_PAUSE_MS_MIN
         while not stopping.is_set():
             taken = await self._try()
-            if taken is None:
-                pause_ms = OUTBOX_PAUSE_MS_MAX
-            elif taken:
+            if taken:
                 pause_ms = OUTBOX_PAUSE_MS_MIN
-            else:
-                pause_ms = min(2 * pause_ms, OUTBOX_PAUSE_MS_MAX)
-            if not taken:
-                await _wait(stopping, pause_ms / 1_000)
+                continue
+            await _wait(stopping, (OUTBOX_PAUSE_MS_MAX if taken is None else pause_ms) / 1_000)
+            pause_ms = min(2 * pause_ms, OUTBOX_PAUSE_MS_MAX)
 
     async def step(self) -> int:
         """Take what stands first; how many rows were taken.

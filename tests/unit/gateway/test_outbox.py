@@ -234,3 +234,24 @@ async def test_what_is_under_way_is_finished_before_it_stops(
     assert table.rows == []
     assert len(shelf.events) == 3
     assert [status.waiting for _, status in await outbox.status()] == [0]
+
+
+async def test_it_looks_often_while_something_comes_and_seldom_while_nothing_does(
+    publisher: tuple[Publisher, IntakeBatcher, Metrics], shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Table(2, is_own=False)
+    waited: list[float] = []
+
+    async def wait(stopping: asyncio.Event, seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 6:
+            table.rows = [OutboxRow(9, "id-9", "live", None, "a", None, None, b"{}", NOW)]
+        if len(waited) == 8:
+            table.fails = [StoreUnavailable("away")]
+        if len(waited) == 9:
+            stopping.set()
+
+    monkeypatch.setattr("posthouse.gateway.outbox._wait", wait)
+    await Drain(table, publisher[0], publisher[1], ManualClock(), publisher[2]).run(asyncio.Event())
+    assert waited == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 0.1, 0.2, 1.0]
+    assert len(shelf.events) == 3
