@@ -9,7 +9,7 @@ from posthouse.core.failpoints import Reach, pass_by
 from posthouse.core.ports import Clock, Entropy
 from posthouse.node import Node, Ports
 from posthouse.serving.server import ApiServer
-from posthouse.store.open import open_store
+from posthouse.store.open import open_outbox, open_store
 from posthouse.store.protocol import Store
 from posthouse.store.sqlite.offload import Offload
 from posthouse.system import SystemClock, SystemEntropy
@@ -98,6 +98,7 @@ async def assemble(config: Config, machine: Machine) -> Assembled:
             transport=machine.around_transport(transport),
             policy=policy,
             resolve=machine.resolve or resolver,
+            outbox=None if config.outbox is None else open_outbox(config.outbox.get_secret_value(), store),
             reach=machine.reach,
         )
         node = Node(config, ports, key_floor=await store.admin.key_floor(), metrics=metrics)

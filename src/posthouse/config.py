@@ -55,6 +55,10 @@ class Config(BaseModel):
         default=None,
         description="Address (postgresql://…) of a database that holds the store; by default it is embedded.",
     )
+    outbox: SecretStr | None = Field(
+        default=None,
+        description="Address (postgresql://…) of another database whose outbox is drained; secret.",
+    )
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8400, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
     allow_networks: tuple[str, ...] = Field(
@@ -130,14 +134,14 @@ class Config(BaseModel):
             raise ValueError("must not be true or false")  # noqa: TRY004 - pydantic reports only ValueError
         return value
 
-    @field_validator("database")
+    @field_validator("database", "outbox")
     @classmethod
     def _database_is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().startswith(DATABASE_SCHEMES):
             raise ValueError("must be an address such as postgresql://user:password@host:5432/database")
         return value
 
-    @field_serializer("database", when_used="json")
+    @field_serializer("database", "outbox", when_used="json")
     def _without_password(self, value: SecretStr | None) -> str | None:
         return None if value is None else shown(value)
 
@@ -188,7 +192,7 @@ class Setting(NamedTuple):
 
 
 #: Settings that nobody may read in a message.
-SECRETS: Final = frozenset({"database"})
+SECRETS: Final = frozenset({"database", "outbox"})
 
 #: Flags that are not simply the setting's name.
 _FLAGS: Final[Mapping[str, str]] = {"allow_networks": "--allow-network"}

@@ -26,7 +26,7 @@ from posthouse.gateway.target_check import Resolve
 from posthouse.inbox.inbox import Inbox
 from posthouse.inbox.keeper import Keeper
 from posthouse.ingest.edge import InboundEdge
-from posthouse.store.protocol import Store, StoreStats
+from posthouse.store.protocol import OutboxSource, Store, StoreStats
 from posthouse.telemetry import Log, Metrics, log
 from posthouse.transport.protocol import Transport
 
@@ -46,6 +46,7 @@ class Ports:
     transport: Transport  #: the node closes it
     policy: AddressPolicy
     resolve: Resolve
+    outbox: OutboxSource | None = None  #: in another database; the node closes it
     reach: Reach = pass_by
 
 
@@ -91,6 +92,7 @@ class Node:
             room=lambda: self.engine.board.room,
             router=router,
             refused=refused,
+            outboxes=[outbox for outbox in (store.outbox, ports.outbox) if outbox is not None],
             reach=ports.reach,
         )
         edge = InboundEdge(catalogue, self.gateway.receiver, clock, self.metrics, public_url=config.public_url)
@@ -152,6 +154,7 @@ class Node:
         )
         self.inbox.start()
         self._recovery.start()
+        gateway.outbox.start()
         self._watch = asyncio.create_task(self._keep_house())
 
     async def stop(self, *, drain_seconds: float | None = None) -> None:
@@ -161,6 +164,7 @@ class Node:
             self._watch.cancel()
             await asyncio.wait([self._watch])
         await self._recovery.stop()
+        await self.gateway.outbox.stop()
         await self.gateway.receiver.close()
         await self.gateway.intake.close()
         await self.inbox.stop()

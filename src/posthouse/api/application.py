@@ -16,7 +16,7 @@ from posthouse.api.gate import Gate
 from posthouse.api.health import health_routes
 from posthouse.api.openapi import Description
 from posthouse.api.publishing import publish_routes
-from posthouse.api.routes.administration import audit_routes, key_routes, tenant_routes
+from posthouse.api.routes.administration import audit_routes, key_routes, outbox_routes, tenant_routes
 from posthouse.api.routes.backlog import backlog_routes
 from posthouse.api.routes.deliveries import delivery_routes
 from posthouse.api.routes.endpoints import endpoint_routes
@@ -98,6 +98,7 @@ def create_management(
         job_routes(gateway.jobs),
         backlog_routes(gateway.backlog),
         audit_routes(gateway.books),
+        outbox_routes(gateway.outbox),
         filter_routes(gateway.filter_test),
         source_routes(gateway.sources, public_url),
         provider_routes(),

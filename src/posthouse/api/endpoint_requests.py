@@ -9,10 +9,10 @@ from pydantic import ConfigDict, Field
 from posthouse.api.requests import Body
 from posthouse.core import limits
 from posthouse.core.ids import SOURCE, parse_id
+from posthouse.core.publishing import DEFAULT_TENANT
 from posthouse.core.rules import DEFAULT_RULES, Batch, Format, Order, Payload
 from posthouse.core.success import SUCCESS_DEFAULT
 from posthouse.gateway.endpoint_input import RETRY_DEFAULT, EndpointChange, EndpointSpec
-from posthouse.gateway.publish import DEFAULT_TENANT
 from posthouse.gateway.rules_input import defaults_of
 
 _NO_KEY: Final = -1

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from posthouse.api.requests import Body
 from posthouse.core import limits
 from posthouse.core.inbound import DEFAULT_SOURCE_RULES, WhilePaused
-from posthouse.gateway.publish import DEFAULT_TENANT
+from posthouse.core.publishing import DEFAULT_TENANT
 from posthouse.gateway.source_input import SourceChange, SourceSpec
 
 WhilePausedName = Annotated[

@@ -7,11 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from posthouse.core.envelope import rfc3339
 from posthouse.core.ids import API_KEY, ENDPOINT, REQUEST, SOURCE, make_id
+from posthouse.core.limits import OUTBOX_COUNTED_MAX
 from posthouse.core.model import ApiKey, Environment, Scope, Tenant
 from posthouse.gateway.books import Audit, Balance
 from posthouse.gateway.events import EventDetail
 from posthouse.gateway.keys import IssuedKey
-from posthouse.store.protocol import EventRecord, Origin, SourceBooks
+from posthouse.store.protocol import EventRecord, Origin, OutboxSource, OutboxStatus, SourceBooks
 
 T = TypeVar("T")
 
@@ -117,6 +118,27 @@ class EventDetailView(EventView):
         view = cls.model_validate(fields)
         head = view.model_dump_json(exclude={"data"}).encode()
         return head[:-1] + b',"data":' + detail.record.event.data + b"}"
+
+
+class OutboxView(View):
+    """What stands in an outbox."""
+
+    place: Literal["store", "elsewhere"] = Field(description="`store`: in the database of the node's store.")
+    source: str = Field(description="Names this outbox for ever.")
+    waiting: int = Field(description=f"Rows that are not taken yet, counted up to {OUTBOX_COUNTED_MAX}.")
+    oldest_at: Timestamp | None = Field(description="When the first of them was published.")
+    doubts: int = Field(description="Rows that cannot be events and were put aside, counted as far.")
+
+    @classmethod
+    def of(cls, source: OutboxSource, status: OutboxStatus) -> Self:
+        """The view of ``status``."""
+        return cls(
+            place="store" if source.is_own else "elsewhere",
+            source=status.source,
+            waiting=status.waiting,
+            oldest_at=None if status.oldest_at is None else rfc3339(status.oldest_at),
+            doubts=status.doubts,
+        )
 
 
 class KeyView(View):

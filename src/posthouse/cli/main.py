@@ -37,6 +37,7 @@ VERBS: Final = {
     "quarantine": "List, show, release and discard what came in and is not passed on.",
     "reverify": "Check refused requests again, with the secrets that a source has now.",
     "incidents": "List what may be wrong with what comes in.",
+    "outbox": "Print the tables of the outbox, and show what waits in it.",
     "tenants": "List, create and change tenants.",
     "keys": "List, create and revoke API keys.",
     "config": "List every setting of a node, its value and where that came from.",

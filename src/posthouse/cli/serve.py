@@ -43,6 +43,18 @@ PublicUrl = Annotated[
 CaFile = Annotated[
     Path | None, typer.Option(help="PEM file of certificate authorities to trust besides the system's own.")
 ]
+AllowNetworks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-network",
+        metavar="CIDR",
+        help="Networks (CIDR) that endpoints may lead to although they are not public.",
+    ),
+]
+Outbox = Annotated[
+    str | None,
+    typer.Option(metavar="DSN", help="Address (postgresql://…) of another database whose outbox is drained; secret."),
+]
 
 
 @app.command()
@@ -51,16 +63,10 @@ def serve(
     config: ConfigFile = None,
     data: Annotated[Path | None, typer.Option(help="Directory of the embedded store and the first API key.")] = None,
     database: Database = None,
+    outbox: Outbox = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 takes a free one.")] = None,
-    allow_networks: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow-network",
-            metavar="CIDR",
-            help="Networks (CIDR) that endpoints may lead to although they are not public.",
-        ),
-    ] = None,
+    allow_networks: AllowNetworks = None,
     commit_interval_ms: Annotated[
         int | None, typer.Option(help="Milliseconds that one commit gathers requests for, at most.")
     ] = None,
@@ -91,6 +97,7 @@ def serve(
     flags: dict[str, object] = {
         "data": data,
         "database": database,
+        "outbox": outbox,
         "host": host,
         "port": port,
         "allow_networks": allow_networks,

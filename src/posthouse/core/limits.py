@@ -106,6 +106,13 @@ WINDOWS_BYTES_MAX: Final = 64 * MIB  #: event data buffered in all windows of a 
 INTAKE_WAITING_MAX: Final = 10_000  #: events waiting for their commit; more get 429
 UNSETTLED_MAX: Final = 8_192  #: outcomes waiting for their commit; above it nothing more is sent
 
+# The outbox.
+OUTBOX_ROWS_MAX: Final = 500  #: taken in one transaction
+OUTBOX_BYTES_MAX: Final = 8 * MIB  #: of their data, unless a single row has more
+OUTBOX_COUNTED_MAX: Final = 100_000  #: rows that a status counts
+OUTBOX_PAUSE_MS_MIN: Final = 100  #: between two looks while something comes
+OUTBOX_PAUSE_MS_MAX: Final = 1_000  #: between two looks while nothing comes, and after a failure
+
 # What comes in.
 SOURCES_MAX: Final = 10_000  #: in one environment
 SOURCE_BODY_BYTES_DEFAULT: Final = 1 * MIB

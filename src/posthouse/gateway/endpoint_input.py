@@ -10,13 +10,13 @@ from msgspec import UNSET, UnsetType
 from posthouse.core import limits
 from posthouse.core.errors import InvalidInput
 from posthouse.core.model import Endpoint
+from posthouse.core.publishing import DEFAULT_TENANT, check_tenant_id
 from posthouse.core.retry import parse_schedule
 from posthouse.core.routing import validate_pattern
 from posthouse.core.rules import DEFAULT_RULES, Rules
 from posthouse.core.signature import validate_secret
 from posthouse.core.url import parse_target
 from posthouse.gateway.faults import Faults, between
-from posthouse.gateway.publish import DEFAULT_TENANT, check_tenant_id
 from posthouse.gateway.rules_input import RulesChange, changed_rules, check_rules
 
 #: Header names that an endpoint may not set: they frame the request, or Posthouse sets them itself.

@@ -1,6 +1,6 @@
 """The gateway: every use-case over one store, made once and put together here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from posthouse.core.address import AddressPolicy
 from posthouse.core.failpoints import Reach, pass_by
@@ -18,6 +18,7 @@ from posthouse.gateway.incidents import Incidents
 from posthouse.gateway.intake import IntakeBatcher
 from posthouse.gateway.jobs import Jobs
 from posthouse.gateway.keys import Keys
+from posthouse.gateway.outbox import Outbox
 from posthouse.gateway.principal import Authenticator
 from posthouse.gateway.publish import Publisher
 from posthouse.gateway.quarantine import Quarantine
@@ -29,7 +30,7 @@ from posthouse.gateway.routes import EventRouter
 from posthouse.gateway.sources import Sources
 from posthouse.gateway.target_check import Resolve, TargetCheck
 from posthouse.gateway.tenants import Tenants
-from posthouse.store.protocol import Store
+from posthouse.store.protocol import OutboxSource, Store
 from posthouse.telemetry import Metrics
 
 
@@ -50,6 +51,7 @@ class Gateway:
         room: how many live deliveries more can be taken before accepting paces itself.
         router: where events go.
         refused: the room that refused requests to sources may take.
+        outboxes: what is drained; whoever starts the gateway starts that too.
         reach: hears which boundary an accepted event has come to.
     """
 
@@ -69,12 +71,14 @@ class Gateway:
         room: Callable[[], int],
         router: EventRouter,
         refused: RefusedRoom,
+        outboxes: Sequence[OutboxSource] = (),
         reach: Reach = pass_by,
     ) -> None:
         self.catalogue = catalogue
         self.authenticator = Authenticator(catalogue)
         self.intake = IntakeBatcher(store.intake, hints, metrics, room=room, reach=reach)
         self.publisher = Publisher(catalogue, router, self.intake, clock, new_key, reach=reach)
+        self.outbox = Outbox(outboxes, self.publisher, self.intake, clock, metrics)
         self.tenants = Tenants(store.catalogue, catalogue, hints, clock)
         locks = KeyedLocks()
         self.endpoints = Endpoints(
@@ -94,13 +98,7 @@ class Gateway:
             store.catalogue, catalogue, inbox, self.tenants, clock=clock, entropy=entropy, new_key=new_key
         )
         self.receiver = Receiver(
-            store.inbound,
-            refused,
-            inbox,
-            metrics,
-            new_key=new_key,
-            agree=self.sources.agree,
-            reach=reach,
+            store.inbound, refused, inbox, metrics, new_key=new_key, agree=self.sources.agree, reach=reach
         )
         self.requests = Requests(store.inbound, catalogue)
         self.quarantine = Quarantine(store.inbound, catalogue, inbox, clock)

@@ -128,6 +128,11 @@ class IntakeBatcher:
         self._reach(Failpoint.ACCEPT_ANSWERED)
         self._hints.accepted(born_claimed(requests, results))
 
+    def hear(self, requests: Sequence[AcceptRequest], results: Sequence[AcceptResult]) -> None:
+        """Count and pass on to the engine what was accepted by another way, and is durable."""
+        self._count(results)
+        self._hints.accepted(born_claimed(requests, results))
+
     def _count(self, results: Sequence[AcceptResult]) -> None:
         metrics = self._metrics
         for result in results:

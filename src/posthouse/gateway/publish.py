@@ -1,63 +1,38 @@
 """Publishing: from the bytes of a request to events that are durable with all that they owe."""
 
 import re
-from collections.abc import Callable, Sequence
-from hashlib import blake2b
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import msgspec
 
 from posthouse.core import limits
-from posthouse.core.envelope import check_json, parse_rfc3339
-from posthouse.core.errors import (
-    IdempotencyConflict,
-    InvalidInput,
-    MalformedJson,
-    PosthouseError,
-    StoreUnavailable,
-    TooLarge,
-)
+from posthouse.core.envelope import check_json
+from posthouse.core.errors import IdempotencyConflict, InvalidInput, PosthouseError, StoreUnavailable, TooLarge
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
-from posthouse.core.ids import EVENT, make_id, parse_id
+from posthouse.core.ids import EVENT, make_id
 from posthouse.core.model import Environment, Event, Lane, Tenant
 from posthouse.core.ports import Clock
-from posthouse.core.routing import validate_event_type
+from posthouse.core.publishing import EventIn, Said, check_event, decode, fingerprint, read_event, read_item
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.intake import IntakeBatcher
 from posthouse.gateway.routes import EventRouter
 from posthouse.gateway.selection import Selection
-from posthouse.store.protocol import Accepted, AcceptRequest, IdentityReused, StaleCatalogue
+from posthouse.store.protocol import Accepted, AcceptRequest, AcceptResult, IdentityReused, StaleCatalogue
 
-_T = TypeVar("_T")
-
-DEFAULT_TENANT: Final = "default"
-
-_EVENT_ID: Final = re.compile(rf"[A-Za-z0-9_:/@+=~-]{{1,{limits.EVENT_ID_CHARS_MAX}}}")
-_TENANT_ID: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.:@/+=~-]{{0,{limits.TENANT_CHARS_MAX - 1}}}")
 _PRINTABLE: Final = re.compile(rf"[ -~]{{1,{limits.IDEMPOTENCY_KEY_CHARS_MAX}}}")
 _REROUTES_MAX: Final = 16
 
 
-class _EventIn(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """One event as a publisher writes it."""
-
-    type: str
-    data: msgspec.Raw
-    tenant: str | None = None
-    id: str | None = None
-    occurred_at: str | None = None
-    ordering_key: str | None = None
-
-
 class _BatchIn(msgspec.Struct, forbid_unknown_fields=True):
-    events: list[_EventIn]
+    events: list[EventIn]
 
 
 class _BatchParts(msgspec.Struct, forbid_unknown_fields=True):
     events: list[msgspec.Raw]
 
 
-class _Prepared(msgspec.Struct, gc=False):
+class Prepared(msgspec.Struct, gc=False):
     """An event that is valid but not routed yet."""
 
     event: Event
@@ -66,7 +41,6 @@ class _Prepared(msgspec.Struct, gc=False):
     fingerprint: bytes
 
 
-_decode_event: Final = msgspec.json.Decoder(_EventIn).decode
 _decode_batch: Final = msgspec.json.Decoder(_BatchIn).decode
 _decode_parts: Final = msgspec.json.Decoder(_BatchParts).decode
 
@@ -98,12 +72,9 @@ class Publisher:
         StoreUnavailable or ShuttingDown; then nothing was stored, but for StoreUnavailable, whose
         outcome is unknown.
         """
-        if len(body) > limits.EVENT_BODY_BYTES_MAX:
-            raise TooLarge(f"An event takes at most {limits.EVENT_BODY_BYTES_MAX} bytes.")
-        item = _decode(_decode_event, body)
-        check_json(body)
+        item = read_event(body)
         identity = None if idempotency_key is None else check_idempotency_key(idempotency_key)
-        prepared = self._prepare(environment, item, identity, self._clock.now_ms())
+        prepared = self.prepare(environment, check_event(item), identity, self._clock.now_ms())
         return (await self._accept((prepared,)))[0]
 
     async def publish_batch(
@@ -119,69 +90,92 @@ class Publisher:
         if not items:
             raise InvalidInput.at("events", "empty", "A batch holds at least one event.")
         now = self._clock.now_ms()
-        prepared: list[_Prepared] = []
+        prepared: list[Prepared] = []
         errors: list[dict[str, object]] = []
         for position, item in enumerate(items):
             # Each item gets an identity of its own, so a repeated batch finds each event again.
             identity = None if idempotency_key is None else f"{idempotency_key}#{position}/{len(items)}"
             try:
-                event = item if isinstance(item, _EventIn) else _decode(_decode_event, bytes(item))
-                prepared.append(self._prepare(environment, event, identity, now))
+                event = item if isinstance(item, EventIn) else read_item(item)
+                prepared.append(self.prepare(environment, check_event(event), identity, now))
             except PosthouseError as error:
                 errors += _at(position, error)
         if errors:
             raise InvalidInput(f"Nothing of the batch was stored; problems: {len(errors)}.", errors=errors)
         return await self._accept(prepared)
 
-    def _prepare(self, environment: Environment, item: _EventIn, identity: str | None, now: int) -> _Prepared:
-        validate_event_type(item.type)
-        if len(item.data) > limits.EVENT_BODY_BYTES_MAX:
-            raise TooLarge(f"The data of an event takes at most {limits.EVENT_BODY_BYTES_MAX} bytes.")
-        tenant = DEFAULT_TENANT if item.tenant is None else check_tenant_id(item.tenant)
-        occurred_at = None if item.occurred_at is None else _field("occurred_at", parse_rfc3339, item.occurred_at)
-        if item.ordering_key is not None:
-            _check_ordering_key(item.ordering_key)
+    def prepare(
+        self, environment: Environment, said: Said, identity: str | None, now: int, *, said_at: int | None = None
+    ) -> Prepared:
+        """What was said, as an event with a new key.
+
+        Args:
+            environment: Where it belongs.
+            said: Checked.
+            identity: An Idempotency-Key that stands for it.
+            now: When it is accepted, Unix ms.
+            said_at: When it was said, if that was before; one that does not say when it occurred is as old as that.
+        """
         key = self._new_key()
         identities: tuple[tuple[str, str], ...] = ()
-        if item.id is not None:
-            identities = (("id", _check_event_id(item.id)),)
+        if said.id is not None:
+            identities = (("id", said.id),)
         if identity is not None:
             identities = (*identities, ("key", identity))
         event = Event(
             key=key,
-            id=item.id or make_id(EVENT, key),
+            id=said.id or make_id(EVENT, key),
             environment=environment,
-            tenant=tenant,
-            type=item.type,
+            tenant=said.tenant,
+            type=said.type,
             accepted_at=now,
-            data=bytes(item.data),
-            occurred_at=occurred_at,
-            ordering_key=item.ordering_key,
+            data=said.data,
+            occurred_at=said.occurred_at,
+            ordering_key=said.ordering_key,
         )
-        fingerprint = _fingerprint(event, item.id) if identities else b""
-        return _Prepared(event, self._lane(event), identities, fingerprint)
+        return Prepared(event, self._lane(event, said_at), identities, fingerprint(said) if identities else b"")
 
-    def _lane(self, event: Event) -> Lane:
+    def _lane(self, event: Event, said_at: int | None) -> Lane:
         """Where its deliveries start. One that says no time of its own, or a time to come, is fresh."""
-        age_ms = None if event.occurred_at is None else event.accepted_at - event.occurred_at
+        occurred_at = said_at if event.occurred_at is None else event.occurred_at
+        age_ms = None if occurred_at is None else event.accepted_at - occurred_at
         return self._router.lane(event.environment, event.tenant, age_ms=age_ms)
 
-    async def _accept(self, prepared: Sequence[_Prepared]) -> tuple[Accepted, ...]:
+    async def _accept(self, prepared: Sequence[Prepared]) -> tuple[Accepted, ...]:
+        request, result = await self.accept(prepared, self._intake.submit)
+        if isinstance(result, IdentityReused):
+            raise _reused(result, len(prepared))
+        self.learn_tenants(request)
+        return result
+
+    async def accept(
+        self, prepared: Sequence[Prepared], submit: Callable[[AcceptRequest], Awaitable[AcceptResult]]
+    ) -> tuple[AcceptRequest, tuple[Accepted, ...] | IdentityReused]:
+        """Route these events, and again if the catalogue moved on meanwhile; what the store was asked, and its answer.
+
+        Args:
+            prepared: The events.
+            submit: Hands a request to the store.
+
+        Raises:
+            StoreUnavailable: It cannot write, or the catalogue changes too often.
+            TooLarge: They owe too much together; a single event never does.
+        """
         for _ in range(_REROUTES_MAX):
             request = self._route(prepared)
             self._reach(Failpoint.ACCEPT_ROUTED)
-            result = await self._intake.submit(request)
-            if isinstance(result, tuple):
-                for tenant in request.new_tenants:
-                    self._catalogue.apply_tenant(tenant, request.catalogue_version)
-                return result
-            if isinstance(result, IdentityReused):
-                raise _reused(result, len(prepared))
-            assert isinstance(result, StaleCatalogue)
+            result = await submit(request)
+            if not isinstance(result, StaleCatalogue):
+                return request, result
             await self._catalogue.refresh()
         raise StoreUnavailable("The endpoints keep changing faster than events can be routed.")
 
-    def _route(self, prepared: Sequence[_Prepared]) -> AcceptRequest:
+    def learn_tenants(self, request: AcceptRequest) -> None:
+        """Know the tenants that a request named first: it is durable."""
+        for tenant in request.new_tenants:
+            self._catalogue.apply_tenant(tenant, request.catalogue_version)
+
+    def _route(self, prepared: Sequence[Prepared]) -> AcceptRequest:
         router = self._router
         version = self._catalogue.version
         events = []
@@ -213,72 +207,16 @@ def check_idempotency_key(text: str) -> str:
     return text
 
 
-def check_tenant_id(text: str) -> str:
-    """``text`` if it may be a tenant's id; raises InvalidInput."""
-    if not _TENANT_ID.fullmatch(text):
-        message = f"A tenant id holds 1 to {limits.TENANT_CHARS_MAX} of A-Z a-z 0-9 _ . : @ / + = ~ -"
-        raise InvalidInput.at("tenant", "tenant_id", message)
-    return text
-
-
-def _check_event_id(text: str) -> str:
-    if not _EVENT_ID.fullmatch(text):
-        # A dot would make the signed content "id.timestamp.body" ambiguous.
-        message = f"An event id holds 1 to {limits.EVENT_ID_CHARS_MAX} of A-Z a-z 0-9 _ : / @ + = ~ -, and no dot."
-        raise InvalidInput.at("id", "event_id", message)
-    if parse_id(EVENT, text) is not None:
-        raise InvalidInput.at("id", "reserved_id", "Ids of this form are made by Posthouse only.")
-    return text
-
-
-def _check_ordering_key(text: str) -> None:
-    if not 1 <= len(text) <= limits.ORDERING_KEY_CHARS_MAX or not text.isprintable():
-        message = f"An ordering key holds 1 to {limits.ORDERING_KEY_CHARS_MAX} printable characters."
-        raise InvalidInput.at("ordering_key", "ordering_key", message)
-
-
-def _decode_items(body: bytes) -> Sequence[_EventIn | msgspec.Raw]:
+def _decode_items(body: bytes) -> Sequence[EventIn | msgspec.Raw]:
     """The items of a batch; undecoded ones where any has the wrong shape, so that each can be named."""
-    items: Sequence[_EventIn | msgspec.Raw]
+    items: Sequence[EventIn | msgspec.Raw]
     try:
-        items = _decode(_decode_batch, body).events
+        items = decode(_decode_batch, body).events
     except InvalidInput:
-        items = _decode(_decode_parts, body).events
+        items = decode(_decode_parts, body).events
     if len(items) > limits.BATCH_EVENTS_MAX:
         raise TooLarge(f"A batch holds at most {limits.BATCH_EVENTS_MAX} events.")
     return items
-
-
-def _decode(decoder: Callable[[bytes], _T], body: bytes) -> _T:
-    """What ``decoder`` makes of ``body``; every way in which that fails is one of our errors."""
-    try:
-        return decoder(body)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at ")
-        field = path.strip("`").removeprefix("$.") or "body"
-        raise InvalidInput.at(field, "invalid", f"{message}.") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedJson(f"The body is not valid JSON: {error}.") from error
-    except RecursionError as error:
-        message = f"JSON may nest at most {limits.JSON_DEPTH_MAX} levels."
-        raise InvalidInput.at("body", "nested_too_deep", message) from error
-
-
-def _field(name: str, parse: Callable[[str], _T], text: str) -> _T:
-    try:
-        return parse(text)
-    except InvalidInput as error:
-        raise InvalidInput.at(name, "invalid", error.message) from error
-
-
-def _fingerprint(event: Event, own_id: str | None) -> bytes:
-    """Of all that the publisher said: under one Idempotency-Key, an event with another id is another event."""
-    digest = blake2b(digest_size=16)
-    for part in (event.type, event.tenant, str(event.occurred_at), event.ordering_key or "", own_id or ""):
-        digest.update(part.encode())
-        digest.update(b"\0")
-    digest.update(event.data)
-    return digest.digest()
 
 
 def _reused(result: IdentityReused, count: int) -> IdempotencyConflict:

@@ -9,11 +9,11 @@ from msgspec import UNSET, UnsetType
 from posthouse.core import limits
 from posthouse.core.errors import InvalidInput, SignatureInvalid
 from posthouse.core.inbound import SourceRules, WhilePaused
+from posthouse.core.publishing import DEFAULT_TENANT, check_tenant_id
 from posthouse.core.signature import validate_verifier
 from posthouse.gateway.endpoint_input import check_description
 from posthouse.gateway.faults import Faults, between
 from posthouse.gateway.presets import CUSTOM, takes_key_hosts
-from posthouse.gateway.publish import DEFAULT_TENANT, check_tenant_id
 from posthouse.gateway.tenants import check_name
 from posthouse.providers.custom import custom_preset, custom_spec
 from posthouse.providers.index import preset_named

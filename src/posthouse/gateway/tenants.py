@@ -9,12 +9,12 @@ from posthouse.core import limits
 from posthouse.core.errors import Conflict, InvalidInput, NotFound
 from posthouse.core.model import Environment, Tenant
 from posthouse.core.ports import Clock
+from posthouse.core.publishing import check_tenant_id
 from posthouse.core.rate import parse_rate
 from posthouse.core.rules import DEFAULT_TENANT_RULES, TenantRules
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.faults import Faults, between
 from posthouse.gateway.hints import Hints
-from posthouse.gateway.publish import check_tenant_id
 from posthouse.gateway.repeats import KeyedLocks
 from posthouse.store.protocol import CatalogueFacet
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from posthouse.core.failpoints import Reach, pass_by
 from posthouse.core.limits import COMMIT_INTERVAL_MS
 from posthouse.core.ports import Clock
-from posthouse.store.postgres.dsn import is_dsn
-from posthouse.store.protocol import Store
+from posthouse.store.postgres.dsn import is_dsn, parse_dsn
+from posthouse.store.protocol import OutboxSource, Store
 from posthouse.store.sqlite.offload import Offload
 from posthouse.store.sqlite.store import open_sqlite
 from posthouse.telemetry import Metrics
@@ -60,3 +60,14 @@ async def open_store(
         metrics=metrics,
         reach=reach,
     )
+
+
+def open_outbox(dsn: str, store: Store) -> OutboxSource:
+    """The outbox in another database than the store's. Nothing is connected yet. The caller must close it.
+
+    Raises:
+        ConfigurationError: The address of the database is not one.
+    """
+    from posthouse.store.postgres.other_outbox import OtherOutbox  # noqa: PLC0415 - as above
+
+    return OtherOutbox(parse_dsn(dsn), store.outbox)

@@ -44,6 +44,8 @@ class Gauge(NamedTuple):
 COUNTERS: Final = (
     Counter("events_accepted", "posthouse_events_accepted", "Events that were made durable and acknowledged."),
     Counter("events_duplicate", "posthouse_events_duplicate", "Repeats of an event that was there before."),
+    Counter("outbox_taken", "posthouse_outbox_events", "Events that were taken out of outboxes."),
+    Counter("outbox_doubted", "posthouse_outbox_doubts", "Rows of outboxes that cannot be events, put aside."),
     Counter("deliveries_owed", "posthouse_deliveries_owed", "Deliveries that accepted events owe."),
     Counter(
         "deliveries_settled",
@@ -123,6 +125,12 @@ TIMERS: Final = (
         "One HTTP request to an endpoint, from look-up to the last byte.",
         _ATTEMPT_BOUNDS_MS,
     ),
+    Timer(
+        "outbox_wait_ms",
+        "posthouse_outbox_wait_seconds",
+        "From the writing of an event into an outbox to its acceptance.",
+        _WAIT_BOUNDS_MS,
+    ),
     Timer("commit_ms", "posthouse_store_commit_seconds", "One COMMIT, fsync included.", _COMMIT_BOUNDS_MS),
 )
 
@@ -173,6 +181,8 @@ class Metrics:
     def __init__(self) -> None:
         self.events_accepted = 0
         self.events_duplicate = 0
+        self.outbox_taken = 0
+        self.outbox_doubted = 0
         self.deliveries_owed = 0
         self.deliveries_settled: dict[str, int] = defaultdict(int)
         self.attempts: dict[str, int] = defaultdict(int)
@@ -197,7 +207,8 @@ class Metrics:
         self.commit_rows = 0
         self.accept_to_first_attempt_ms = Histogram(TIMERS[0].bounds_ms)
         self.attempt_total_ms = Histogram(TIMERS[1].bounds_ms)
-        self.commit_ms = Histogram(TIMERS[2].bounds_ms)
+        self.outbox_wait_ms = Histogram(TIMERS[2].bounds_ms)
+        self.commit_ms = Histogram(TIMERS[3].bounds_ms)
         self._readers: dict[str, Callable[[], float]] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Families(self))

@@ -18,7 +18,7 @@ from posthouse.gateway.books import Balance, Books
 from posthouse.gateway.endpoint_input import EndpointSpec
 from posthouse.gateway.source_input import SourceSpec
 from posthouse.node import Node, Ports
-from posthouse.store.open import open_store
+from posthouse.store.open import open_outbox, open_store
 from posthouse.store.protocol import (
     Accepted,
     DeliveryRecord,
@@ -66,6 +66,7 @@ class House:
         async def resolve(host: str) -> list[str]:
             raise OSError(host)
 
+        config = Config(**settings)
         ports = Ports(
             clock=clock,
             entropy=SystemEntropy(),
@@ -73,8 +74,9 @@ class House:
             transport=transport,
             policy=AddressPolicy(),
             resolve=resolve,
+            outbox=None if config.outbox is None else open_outbox(config.outbox.get_secret_value(), store),
         )
-        node = Node(Config(**settings), ports, key_floor=await store.admin.key_floor())
+        node = Node(config, ports, key_floor=await store.admin.key_floor())
         await node.start(keep_first_key=lambda _: None)
         return cls(directory, node, ports, clock, transport)
 

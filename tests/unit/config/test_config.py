@@ -186,3 +186,16 @@ def test_what_is_no_address_of_a_database_is_refused_and_not_repeated(address: s
     with pytest.raises(ConfigurationError, match="POSTHOUSE_DATABASE") as caught:
         load(environ={"POSTHOUSE_DATABASE": address})
     assert "hunter2" not in f"{caught.value.message} {caught.value.errors} {caught.value.__cause__}"
+
+
+def test_a_secret_setting_is_never_shown(tmp_path: Path) -> None:
+    config = load({"data": tmp_path}, environ={"POSTHOUSE_OUTBOX": "postgresql://me:hush@db/shop"})
+    assert config.outbox is not None
+    assert config.outbox.get_secret_value() == "postgresql://me:hush@db/shop"
+    assert "hush" not in f"{config!r} {shown(config.outbox)} {config.model_dump_json()}"
+    path = tmp_path / "bad.toml"
+    path.write_text('outbox = ["hush"]')
+    with pytest.raises(ConfigurationError) as refused:
+        load({"data": tmp_path}, config_file=path)
+    assert "outbox" in refused.value.message
+    assert "hush" not in refused.value.message

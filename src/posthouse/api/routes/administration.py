@@ -1,4 +1,4 @@
-"""``/v1/audit``, ``/v1/keys`` and ``/v1/tenants``."""
+"""``/v1/audit``, ``/v1/keys``, ``/v1/outbox`` and ``/v1/tenants``."""
 
 from typing import Annotated
 
@@ -8,10 +8,11 @@ from posthouse.api.cursors import decode_key, decode_name, encode_keys, encode_n
 from posthouse.api.requests import KeyBody, PageQuery, TenantQuery
 from posthouse.api.routes.caller import Caller, IdempotencyKey
 from posthouse.api.tenant_requests import TenantBody, TenantChangeBody
-from posthouse.api.views import AuditView, KeyView, KeyWithSecretView, Page, TenantView, page
+from posthouse.api.views import AuditView, KeyView, KeyWithSecretView, OutboxView, Page, TenantView, page
 from posthouse.core.model import Environment, Scope
 from posthouse.gateway.books import Books
 from posthouse.gateway.keys import Keys
+from posthouse.gateway.outbox import Outbox
 from posthouse.gateway.tenants import Tenants
 
 _KEYS = "k"
@@ -25,6 +26,18 @@ def audit_routes(books: Books) -> APIRouter:
     @routes.get("", summary="Recount the books from rows")
     async def audit(caller: Caller, query: Annotated[TenantQuery, Query()]) -> AuditView:
         return AuditView.of(await books.audit(caller.environment, query.tenant))
+
+    return routes
+
+
+def outbox_routes(outbox: Outbox) -> APIRouter:
+    """The route of the outboxes."""
+    routes = APIRouter(prefix="/v1/outbox", tags=["outbox"])
+
+    @routes.get("", summary="Show what waits in the outboxes that this node drains")
+    async def outboxes(caller: Caller) -> Page[OutboxView]:
+        del caller  # the same for everybody
+        return page([OutboxView.of(source, status) for source, status in await outbox.status()], None)
 
     return routes
 

@@ -220,10 +220,11 @@ async def accept_apart(turn: Turn, requests: Sequence[AcceptRequest]) -> list[Ac
     An identity that another node claims meanwhile fails it: run again, it finds the identity.
     """
     orders = orders_of(item for request in requests for item in request.events)
-    return await turn.transact(lambda t: _accept(t, requests), Guards(catalogue=False, orders=orders))
+    return await turn.transact(lambda t: accept_in(t, requests), Guards(catalogue=False, orders=orders))
 
 
-async def _accept(t: Transaction, requests: Sequence[AcceptRequest]) -> list[AcceptResult]:
+async def accept_in(t: Transaction, requests: Sequence[AcceptRequest]) -> list[AcceptResult]:
+    """Decide and write within a transaction that holds the catalogue, and the ordering keys of the events."""
     if t.version is None:
         raise StoreUnavailable("This node has no place in the catalogue.")
     known: dict[Identity, Known] = {}

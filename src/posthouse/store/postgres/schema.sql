@@ -297,8 +297,7 @@ CREATE TABLE rhythms (
     day bigint NOT NULL
 ) WITH (fillfactor = 50);
 
--- == days =========================================================================================
-
+-- == days ==================================================================================
 -- Tables that grow with what passes through are divided into days, made ahead: all facts of an event lie in the day
 -- of its key, all of a request in the day of its. What no day is there for lies in the rest.
 CREATE TABLE events_rest PARTITION OF events DEFAULT;
@@ -322,6 +321,46 @@ CREATE TABLE days (
     state text NOT NULL CHECK (state IN ('made', 'rest'))  -- in tables of its own, or in the rest
 );
 INSERT INTO days (day, state) VALUES (0, 'rest');
+=======
+-- == outbox =======================================================================================
+
+-- Where applications write events in transactions of their own; fixed for ever, with its version in its name. The same
+-- tables stand in other databases, made by `posthouse outbox schema`; they may stand here already.
+CREATE TABLE IF NOT EXISTS posthouse_outbox_v1 (
+    n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id text NOT NULL DEFAULT gen_random_uuid()::text,
+    environment text NOT NULL DEFAULT 'live',
+    tenant text,
+    type text NOT NULL,
+    occurred_at bigint,
+    ordering_key text,
+    data bytea NOT NULL,
+    published_at timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (
+    autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0
+);
+-- Whoever drains holds this row; `source` names the outbox.
+CREATE TABLE IF NOT EXISTS posthouse_outbox_v1_head (
+    one smallint PRIMARY KEY DEFAULT 1 CHECK (one = 1),
+    source text NOT NULL DEFAULT gen_random_uuid()::text
+);
+INSERT INTO posthouse_outbox_v1_head DEFAULT VALUES ON CONFLICT DO NOTHING;
+-- Rows that cannot be events, and why.
+CREATE TABLE IF NOT EXISTS posthouse_outbox_v1_doubts (
+    doubt bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    n bigint NOT NULL,
+    id text NOT NULL,
+    environment text NOT NULL,
+    tenant text,
+    type text NOT NULL,
+    occurred_at bigint,
+    ordering_key text,
+    data bytea NOT NULL,
+    published_at timestamptz NOT NULL,
+    code text NOT NULL,
+    why text NOT NULL,
+    doubted_at timestamptz NOT NULL DEFAULT now()
+);
 
 -- == the rest =====================================================================================
 

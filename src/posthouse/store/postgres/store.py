@@ -23,6 +23,7 @@ from posthouse.store.postgres.jobs import PostgresJobs
 from posthouse.store.postgres.lane import Lane, LaneRules, Lanes
 from posthouse.store.postgres.ledger import PostgresLedger
 from posthouse.store.postgres.migrating import known_migrations, migrate
+from posthouse.store.postgres.outbox import PostgresOutbox
 from posthouse.store.postgres.ownership import PostgresOwnership
 from posthouse.store.postgres.presence import Presence
 from posthouse.store.postgres.readers import Readers
@@ -36,6 +37,7 @@ from posthouse.store.protocol import (
     Intake,
     JobsFacet,
     LedgerFacet,
+    OutboxSource,
     Ownership,
     WorkFacet,
 )
@@ -76,6 +78,7 @@ class PostgresStore:
         self.jobs: JobsFacet = PostgresJobs(lanes, readers)
         self.ownership: Ownership = PostgresOwnership(lanes, readers)
         self.admin: AdminFacet = PostgresAdmin(lanes, readers, days_ahead=days_ahead)
+        self.outbox: OutboxSource | None = PostgresOutbox(lanes, readers)
 
     @property
     def alive(self) -> bool:

@@ -53,6 +53,7 @@ from posthouse.store.protocol.ledger import (
     LedgerFacet,
     Waiting,
 )
+from posthouse.store.protocol.outbox import OutboxDoubt, OutboxRow, OutboxSource, OutboxStatus
 from posthouse.store.protocol.ownership import Ownership
 from posthouse.store.protocol.work import Backlog, Refill, Settled, Settlement, Work, WorkFacet
 
@@ -83,6 +84,10 @@ __all__ = [
     "LedgerFacet",
     "NewEvent",
     "Origin",
+    "OutboxDoubt",
+    "OutboxRow",
+    "OutboxSource",
+    "OutboxStatus",
     "Ownership",
     "PassResult",
     "PassedOn",
@@ -116,6 +121,7 @@ class Store(Protocol):
     ownership: Ownership
     jobs: JobsFacet
     admin: AdminFacet
+    outbox: OutboxSource | None  #: None: applications cannot write to this engine
     #: Set when the store broke: its result is the reason. Who owns the process must end it.
     failed: asyncio.Future[str]
 

@@ -19,6 +19,7 @@ from posthouse.store.protocol import (
     Intake,
     JobsFacet,
     LedgerFacet,
+    OutboxSource,
     Ownership,
     WorkFacet,
 )
@@ -86,6 +87,7 @@ class SqliteStore:
         self.ownership: Ownership = SqliteOwnership(self._writer, self._readers)
         self.jobs: JobsFacet = SqliteJobs(self._writer, self._readers)
         self.admin: AdminFacet = SqliteAdmin(self._writer, self._readers, path)
+        self.outbox: OutboxSource | None = None
 
     @property
     def alive(self) -> bool:
