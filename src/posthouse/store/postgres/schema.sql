@@ -297,7 +297,8 @@ CREATE TABLE rhythms (
     day bigint NOT NULL
 ) WITH (fillfactor = 50);
 
--- == days ==================================================================================
+-- == days =========================================================================================
+
 -- Tables that grow with what passes through are divided into days, made ahead: all facts of an event lie in the day
 -- of its key, all of a request in the day of its. What no day is there for lies in the rest.
 CREATE TABLE events_rest PARTITION OF events DEFAULT;
@@ -321,7 +322,7 @@ CREATE TABLE days (
     state text NOT NULL CHECK (state IN ('made', 'rest'))  -- in tables of its own, or in the rest
 );
 INSERT INTO days (day, state) VALUES (0, 'rest');
-=======
+
 -- == outbox =======================================================================================
 
 -- Where applications write events in transactions of their own; fixed for ever, with its version in its name. The same
