@@ -17,14 +17,14 @@ from posthouse.store.protocol import Accepted, Gone, PassedOn, Remembered, Settl
 from posthouse.testing.conformance.jobs import LATER, begin
 from posthouse.testing.conformance.ordering import ahead, check_order, keep, ordered
 from posthouse.testing.conformance.scene import Scene, Stores
-from posthouse.testing.conformance.values import LEASE_MS, NOW, SOURCE, tenant
+from posthouse.testing.conformance.values import DAY_MS, LEASE_MS, NOW, SOURCE, tenant
 
 T = TypeVar("T")
 
 #: Methods of the protocol that write nothing: they are asked again as they are.
 READS: Final = {
     *("work.survey", "work.fetch", "work.health"),
-    *("catalogue.load", "catalogue.endpoint", "catalogue.recall"),
+    *("catalogue.load", "catalogue.version", "catalogue.endpoint", "catalogue.recall"),
     *("ledger.events", "ledger.find_events", "ledger.deliveries", "ledger.delivery", "ledger.attempts"),
     *("ledger.waiting", "ledger.audit", "ownership.owners", "jobs.job", "jobs.jobs", "admin.key_floor", "admin.stats"),
     *("inbound.waiting", "inbound.fetch", "inbound.quarantine", "inbound.expired", "inbound.quarantined_bytes"),
@@ -377,6 +377,13 @@ class TestUnknown:
         scene = await stores.open()
         await repeated(scene, lambda store: store.ownership.release(scene.node))
         assert {owner for owner, _epoch, _until in (await scene.store.ownership.owners()).values()} == {None}
+
+    async def test_make_room(self, stores: Stores) -> None:
+        """What is there already is not made again."""
+        scene = await stores.open()
+        await repeated(scene, lambda store: store.admin.make_room(now=NOW + DAY_MS))
+        owed = await scene.owe(7, accepted_at=NOW + DAY_MS)
+        assert [record.event.key for record in await scene.records()] == [owed.event_key]
 
     async def test_probe(self, stores: Stores) -> None:
         scene = await stores.open()
