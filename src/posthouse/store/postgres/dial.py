@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import urlencode
 
@@ -19,6 +19,7 @@ DIAL_S: Final = 2.0  #: for each host; they are tried side by side
 UNANSWERED_MS: Final = 10_000  #: a connection whose packets nobody confirms for so long is gone
 KEEPALIVE_S: Final = 5
 CLOSE_S: Final = 2.0
+WALKED: Final = 100  #: rows in memory of a query that is read row by row
 
 _TROUBLE: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StoreUnavailable)
 
@@ -124,6 +125,50 @@ class PostgresWire:
         self._prove_open()
         return await self._connection.execute(text)
 
+    async def copy_out(self, query: str, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> int:
+        """Hand the rows of a query to ``take``, as text, piece by piece; how many they were.
+
+        What ``take`` raises ends the connection, and is raised: the server would go on, and the driver wait for it.
+        """
+        failures: list[Exception] = []
+
+        async def pass_on(piece: bytes) -> None:
+            try:
+                await take(piece)
+            except Exception as error:
+                failures.append(error)
+                self.terminate()
+                raise
+
+        self._prove_open()
+        try:
+            return _counted(await self._connection.copy_from_query(query, output=pass_on))
+        except Exception:
+            for failure in failures:
+                raise failure from None
+            raise
+
+    async def copy_in(self, table: str, columns: Sequence[str], pieces: AsyncIterator[bytes]) -> int:
+        """Insert rows that :meth:`copy_out` gave; how many they were."""
+        self._prove_open()
+        return _counted(await self._connection.copy_to_table(table, source=pieces, columns=list(columns)))
+
+    async def insert(self, table: str, columns: Sequence[str], rows: AsyncIterator[Sequence[object]]) -> int:
+        """Insert rows as they come; how many they were."""
+        self._prove_open()
+        return _counted(await self._connection.copy_records_to_table(table, records=rows, columns=list(columns)))
+
+    async def walk(self, query: str, args: Sequence[object]) -> AsyncIterator[asyncpg.Record]:
+        """The rows of a query, a few at a time. Needs a transaction."""
+        self._prove_open()
+        async for row in self._connection.cursor(query, *args, prefetch=WALKED):
+            yield row
+
+    async def fetch(self, query: str, args: Sequence[object]) -> list[asyncpg.Record]:
+        """All rows of a query that has no name."""
+        self._prove_open()
+        return await self._connection.fetch(query, *args)
+
     def warnings(self) -> list[str]:
         """Notices of severity WARNING since it was asked last."""
         found, self._warnings = self._warnings, []
@@ -156,6 +201,11 @@ class PostgresWire:
     def _note(self, _connection: object, message: Any) -> None:
         if (getattr(message, "severity_en", None) or message.severity) == "WARNING":
             self._warnings.append(str(message))
+
+
+def _counted(tag: str) -> int:
+    """How many rows a COPY was about, by its command tag."""
+    return int(tag.rpartition(" ")[2])
 
 
 class Dialler:

@@ -126,13 +126,13 @@ async def _ask_quickly(wire: Wire, name: str, args: Sequence[object]) -> list[as
 async def _in_snapshot(wire: Wire, read: Callable[[Transaction], Awaitable[T]]) -> T:
     await wire.command("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:
-        return await read(OpenTransaction(_Reading(wire)))
+        return await read(OpenTransaction(Reading(wire)))
     finally:
         if not wire.lost:
             await wire.command("ROLLBACK")
 
 
-class _Reading:
+class Reading:
     """A connection that only reads: nothing has to be judged."""
 
     number = 0

@@ -35,6 +35,7 @@ from posthouse.store.protocol import (
     Ownership,
     WorkFacet,
 )
+from posthouse.store.shared.custody import custody_of, prove_here
 from posthouse.telemetry import Metrics
 
 NODE: Final = 1  #: the number of the node, as long as there is one
@@ -93,6 +94,7 @@ async def open_postgres(
     Raises:
         ConfigurationError: The DSN is not one.
         StoreIncompatible: The server or the store there is none for this version.
+        StoreMoved: The contents of the store there belong to another one.
         UnsafeLibrary: The server may lose what it acknowledged.
         StoreUnavailable: The database cannot be reached or does not write.
     """
@@ -114,6 +116,9 @@ async def open_postgres(
     try:
         await asyncio.gather(*(lane.open() for lane in lanes))
         await lanes.misc.transact(_join(lanes), Guards(catalogue=True))
+        # Only now: who moves the contents elsewhere says so first, and then looks who is connected.
+        (custody,) = await readers.quick("custody")
+        prove_here(custody_of(tuple(custody)))
     except BaseException:
         await store.close()
         raise
