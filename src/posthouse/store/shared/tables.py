@@ -10,6 +10,9 @@ from typing import Any, Final, NamedTuple
 
 from posthouse.core.model import slot_of
 
+SQLITE: Final = "sqlite"
+POSTGRESQL: Final = "postgresql"
+
 
 class Kind(Enum):
     """What a value is while it is on its way; the value names its type in PostgreSQL."""
@@ -49,11 +52,15 @@ class Table(NamedTuple):
     columns: tuple[Column, ...] = ()
     order: tuple[str, ...] = ()  #: columns that no two rows share, and that both engines find a row by
     marks: tuple[str, ...] = ()  #: integers; in a range their sums are equal only if its rows are the same
-    #: What stands in the columns that are not carried, as SQL, by engine: rows that are carried have it there.
-    fixed: Mapping[str, Mapping[str, str]] = {}
-    #: The same of columns that are only written: what stood there belonged to nodes of the other store.
-    void: Mapping[str, str] = {}
+    #: Columns that only one engine has, by engine, and what stands there in the rows that are carried.
+    fixed: Mapping[str, Mapping[str, int]] = {}
+    #: Columns that are only written, and what: what stood there belonged to nodes of the other store.
+    void: Mapping[str, int | None] = {}
     may_be_lost: bool = False  #: without it the store makes it anew
+
+    def columns_in(self, engine: str) -> tuple[Column, ...]:
+        """Those of the carried columns that the engine has."""
+        return tuple(column for column in self.columns if engine == POSTGRESQL or column.asked is None)
 
 
 def _column(words: str) -> Column:
@@ -72,9 +79,6 @@ def _compared(name: str, columns: str, order: str, marks: str, *more: Column) ->
 def _whole(name: str, columns: str, order: str, *more: Column, **options: Any) -> Table:
     return Table(name, Carried.WHOLE, (*_columns(columns), *more), tuple(order.split()), **options)
 
-
-SQLITE: Final = "sqlite"
-POSTGRESQL: Final = "postgresql"
 
 _OF_EVENT: Final = "(SELECT e.{} FROM events AS e WHERE e.key = t.event_key)"
 
@@ -159,7 +163,7 @@ TABLES: Final = (
         may_be_lost=True,
     ),
     # What changes.
-    _whole("catalogue", "version", "version", fixed={SQLITE: {"one": "1"}, POSTGRESQL: {"lane": "0"}}),
+    _whole("catalogue", "version", "version", fixed={SQLITE: {"one": 1}, POSTGRESQL: {"lane": 0}}),
     _whole(
         "endpoints",
         "key, environment text, tenant text, url text, events text, state text, state_reason text, description text, "
@@ -217,7 +221,7 @@ TABLES: Final = (
         "key",
     ),
     _whole("rhythms", "source_key, seen_at, seen, pauses text, day", "source_key"),
-    _whole("slots", "slot, epoch", "slot", void={"owner": "NULL", "lease_until": "0"}),
+    _whole("slots", "slot, epoch", "slot", void={"owner": None, "lease_until": 0}),
     # What stays.
     Table("custody", Carried.STAYS),
     Table("migrations", Carried.STAYS),

@@ -17,6 +17,7 @@ from posthouse import __version__
 from posthouse.core.errors import NotFound, StoreIncompatible, StoreUnavailable
 from posthouse.core.model import Environment
 from posthouse.store.shared.archives import Draft, Manifest, sum_of
+from posthouse.store.shared.tables import SQLITE
 from posthouse.store.shared.tally import Tally, tally_of
 from posthouse.store.shared.telling import Tell, tell_nobody
 from posthouse.store.sqlite.audit import audit
@@ -27,7 +28,6 @@ from posthouse.store.sqlite.source_audit import audit as audit_sources
 from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.store import DATABASE
 
-ENGINE: Final = "sqlite"
 STEP_PAGES: Final = 256  #: 1 MiB
 PAUSE_S: Final = 0.002  #: between two steps, so that the node's commits have the disk
 
@@ -92,7 +92,7 @@ def _copy(source: Path, copy: Path, tell: Tell, pause: Callable[[float], None]) 
 def _describe(connection: apsw.Connection, copy: Path, now: int, tell: Tell) -> Manifest:
     check_whole(connection, tell)
     return Manifest(
-        engine=ENGINE,
+        engine=SQLITE,
         schema_version=connection.pragma("user_version"),
         made_at=now,
         made_by=__version__,

@@ -140,7 +140,7 @@ def open_sqlite(
         undo.callback(lock.release)
         try:
             path = directory / DATABASE
-            _make_file(path)
+            make_file(path)
             write_remains_again(path, vfs=vfs)
             busy = BusyPolling(patient=True)
             connection = connect_writer(path, busy=busy, vfs=vfs)
@@ -183,7 +183,7 @@ def make_directory(directory: Path) -> None:
         _sync_directory(directory.parent)
 
 
-def _make_file(path: Path) -> None:
+def make_file(path: Path) -> None:
     """Create the database empty, so that it and the files that SQLite puts beside it are the owner's only."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
