@@ -39,6 +39,9 @@ VERBS: Final = {
     "incidents": "List what may be wrong with what comes in.",
     "tenants": "List, create and change tenants.",
     "keys": "List, create and revoke API keys.",
+    "backup": "Archive a store while its nodes run.",
+    "restore": "Make a store from an archive, where there is none.",
+    "migrate": "Move a store to another engine or place, mostly while its nodes run.",
     "config": "List every setting of a node, its value and where that came from.",
     "doctor": "Check this machine and the node, and say what to do.",
 }

@@ -1,5 +1,6 @@
 """One connection for work on a whole store: copying it out, filling it, emptying it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
@@ -70,8 +71,16 @@ async def transaction(wire: PostgresWire, how: str = "BEGIN") -> AsyncIterator[N
         if not wire.lost:
             await wire.command("ROLLBACK")
         raise
+    committing = asyncio.ensure_future(wire.command("COMMIT"))
     try:
-        outcome = judge(Sent.COMMIT, tag=await wire.command("COMMIT"), warnings=wire.warnings())
+        await asyncio.shield(committing)
+    except asyncio.CancelledError:
+        await asyncio.wait([committing])  # cut short, it would be committed on this server only
+        raise
+    except _TROUBLE:
+        pass
+    try:
+        outcome = judge(Sent.COMMIT, tag=committing.result(), warnings=wire.warnings())
     except _TROUBLE as error:
         outcome = judge(Sent.COMMIT, error=error, lost=wire.lost)
     if outcome.error is not None:
