@@ -84,7 +84,7 @@ async def test_a_killed_move_goes_on_and_ends_with_every_row(server: Cluster, tm
             mover.kill()
             mover.wait()
             killed += 1
-        assert [await starts(tmp_path / "data"), await starts(dsn)] in ([True, False], [False, False])
+        assert not (await starts(tmp_path / "data") and await starts(dsn))
     if await starts(tmp_path / "data") or not await starts(dsn):
         await asyncio.to_thread(
             subprocess.run, [*command, "--final"], check=True, stdout=subprocess.DEVNULL, timeout=COMMAND_SECONDS_MAX
