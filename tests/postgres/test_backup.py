@@ -17,7 +17,7 @@ from posthouse.core.errors import (
     StoreUnavailable,
 )
 from posthouse.core.ids import time_of
-from posthouse.store.postgres import migrating
+from posthouse.store.postgres import bulk, migrating
 from posthouse.store.postgres.backup import back_up_postgres
 from posthouse.store.postgres.bulk import be_the_only_one, bulk_wire
 from posthouse.store.postgres.dial import PostgresWire
@@ -177,15 +177,28 @@ async def test_nothing_is_overwritten(
 
 
 async def test_two_restores_do_not_meet(
-    cluster: Cluster, stores: Stores, database: str, empty: str, tmp_path: Path
+    cluster: Cluster, archive: Path, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await peopled(stores)
-    await back_up_postgres(cluster.dsn(database), tmp_path / "archive", now=NOW)
+    monkeypatch.setattr(bulk, "LOOKS", 2)
     async with bulk_wire(parse_dsn(cluster.dsn(empty)), "restore", rules=UNSAFE) as wire:
         await be_the_only_one(wire)
         with pytest.raises(StoreInUse):
-            await restore(cluster, tmp_path / "archive", empty)
+            await restore(cluster, archive, empty)
+    await restore(cluster, archive, empty)
+
+
+async def test_a_memory_that_was_lost_is_no_hindrance(
+    cluster: Cluster, stores: Stores, database: str, empty: str, tmp_path: Path
+) -> None:
+    """The restored store has none either, and makes it anew."""
+    await peopled(stores)
+    looker = await connect(cluster, database)
+    await looker.execute(f"ALTER TABLE {SCHEMA}.seen RENAME COLUMN digest TO gone")
+    await looker.close()
+    manifest = await back_up_postgres(cluster.dsn(database), tmp_path / "archive", now=NOW)
+    assert "seen" not in manifest.rows
     await restore(cluster, tmp_path / "archive", empty)
+    assert (await rows_in(cluster, empty))["seen"] == []
 
 
 @pytest.mark.parametrize("what", ["events.copy", "history.copy", "manifest.json"])

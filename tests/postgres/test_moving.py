@@ -38,6 +38,7 @@ from posthouse.testing.postgres.databases import EMPTY, UNSAFE, connect, drop_da
 LATER = NOW + 3_600_000
 ENDPOINTS = (3, 5, 8)
 #: Tables that every random history has rows in.
+MEMORY = Path("/dev/shm")  # noqa: S108 - a place for what makes hundreds of commits, each of which waits for its disk
 LIVELY = ("events", "identities", "history", "attempts", "obligations", "reopened", "requests", "readings", "arrivals")
 
 
@@ -266,7 +267,7 @@ async def fill(folder: Path, rows: dict[str, list[list[Any]]]) -> None:
         await carrier.close()
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(rows=contents())
 def test_whatever_a_column_may_hold_comes_back_as_it_was(cluster: Cluster, rows: dict[str, list[list[Any]]]) -> None:
     async def there_and_back(folder: Path) -> None:
@@ -281,7 +282,7 @@ def test_whatever_a_column_may_hold_comes_back_as_it_was(cluster: Cluster, rows:
         await drop_database(cluster, database)
         assert rows_in(folder / "second") == before
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         asyncio.run(there_and_back(Path(folder)))
 
 
@@ -431,6 +432,28 @@ async def test_what_was_used_does_not_go_back(cluster: Cluster, empty: str, firs
     await (await open_store_at(cluster.dsn(empty))).close()
 
 
+async def test_what_was_used_moves_back_to_where_it_was(
+    cluster: Cluster, empty: str, first: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there still is only brought up to date."""
+    monkeypatch.setattr(moving, "ROWS", 7)
+    async with to_postgres(cluster, first, empty) as (source, target):
+        await move(source, target)
+    there = Stores(lambda: open_store_at(cluster.dsn(empty)))
+    scene = await there.open()
+    scene.values.key(LATER + 10)
+    await live_through(scene, Random(9), 60)
+    books = await scene.total()
+    await there.close()
+    async with to_sqlite(cluster, empty, first) as (source, target):
+        await move(source, target)
+    again = directory(first)
+    assert await (await again.open()).total() == books
+    await again.close()
+    with pytest.raises(StoreMoved):
+        await open_store_at(cluster.dsn(empty))
+
+
 async def test_nodes_of_the_source_are_found(cluster: Cluster, empty: str, tmp_path: Path) -> None:
     """It is theirs again at once."""
     store = await open_store_at(cluster.dsn(empty))
@@ -466,12 +489,21 @@ async def test_keys_go_on_behind_those_of_the_source(cluster: Cluster, empty: st
         assert time_of(floor) >= LATER
 
 
-async def test_a_memory_that_was_lost_is_no_hindrance(cluster: Cluster, empty: str, first: Path) -> None:
+@pytest.mark.parametrize("how", ["DROP TABLE seen", "ALTER TABLE seen RENAME COLUMN digest TO gone"])
+async def test_a_memory_that_was_lost_is_no_hindrance(
+    cluster: Cluster, empty: str, first: Path, tmp_path: Path, how: str
+) -> None:
+    """Nor one that is of no use; on either side. The other store makes it anew."""
     connection = apsw.Connection(str(first / "posthouse.db"))
-    connection.execute("DROP TABLE seen")
+    connection.execute(how)
     connection.close()
     async with to_postgres(cluster, first, empty) as (source, target):
         await move(source, target)
-        looker = await connect(cluster, empty)
-        assert await looker.fetchval(f"SELECT count(*) FROM {SCHEMA}.seen") == 0  # noqa: S608 - so it is made anew
-        await looker.close()
+    looker = await connect(cluster, empty)
+    await looker.execute(f"SET search_path = {SCHEMA}")
+    assert await looker.fetchval("SELECT count(*) FROM seen") == 0
+    await looker.execute(how)
+    await looker.close()
+    async with to_sqlite(cluster, empty, tmp_path / "second") as (source, target):
+        await move(source, target)
+    assert rows_in(tmp_path / "second")["seen"] == []

@@ -144,7 +144,7 @@ async def _in_thread(work: Callable[[Tell], T], tell: Tell) -> T:
 
 
 def _name(place: Place) -> str | None:
-    return None if is_dsn(place) else str(Path(place).absolute())
+    return None if is_dsn(place) else str(Path(place).resolve())
 
 
 def _module(name: str) -> Any:

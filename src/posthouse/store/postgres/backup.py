@@ -18,7 +18,7 @@ from posthouse.store.postgres.readers import Reading
 from posthouse.store.postgres.source_audit import audit as audit_sources
 from posthouse.store.postgres.transact import OpenTransaction
 from posthouse.store.shared.archives import Draft, File, Manifest
-from posthouse.store.shared.tables import LEFT_OUT, POSTGRESQL
+from posthouse.store.shared.tables import LEFT_OUT, MAY_BE_LOST, POSTGRESQL
 from posthouse.store.shared.tally import Tally, tally_of
 from posthouse.store.shared.telling import Tell, tell_nobody
 
@@ -81,7 +81,15 @@ async def _archive(wire: PostgresWire, draft: Draft, now: int, tell: Tell) -> Ma
 async def columns_of(wire: PostgresWire) -> dict[str, tuple[str, ...]]:
     """The tables that an archive has, each with its columns."""
     found = (await wire.ask("all_columns", ())).rows
-    return {row["table"]: tuple(row["columns"]) for row in found if row["table"] not in LEFT_OUT}
+    absent = LEFT_OUT if await has_memory(wire) else LEFT_OUT | MAY_BE_LOST
+    return {row["table"]: tuple(row["columns"]) for row in found if row["table"] not in absent}
+
+
+async def has_memory(wire: PostgresWire) -> bool:
+    """Whether what may be lost is there as it should be; else it is as good as lost."""
+    (row,) = (await wire.ask("seen_is_usable", ())).rows
+    usable: bool = row["usable"]
+    return usable
 
 
 async def tally(wire: PostgresWire) -> Tally:

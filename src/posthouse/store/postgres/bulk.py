@@ -14,6 +14,8 @@ from posthouse.store.postgres.outcome import NotSent, Sent, judge
 from posthouse.store.postgres.server import ServerRules, inspect
 
 STRICT: Final = ServerRules()
+LOOKS: Final = 30  #: whether nobody else fills or empties a store
+LOOK_S: Final = 0.1  #: between two of them
 LOCK: Final = 0x50484350  #: the advisory lock of who fills or empties a store: "PHCP"
 
 _TROUBLE: Final = (NotSent, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -93,9 +95,12 @@ async def be_the_only_one(wire: PostgresWire) -> None:
     Raises:
         StoreInUse: Somebody does so already.
     """
-    (row,) = (await wire.ask("one_copies", (LOCK,))).rows
-    if not row["granted"]:
-        raise StoreInUse("Another process restores or moves a store in this database.", hint="Wait for it to end.")
+    for _ in range(LOOKS):
+        (row,) = (await wire.ask("one_copies", (LOCK,))).rows
+        if row["granted"]:
+            return
+        await asyncio.sleep(LOOK_S)  # a process that was killed keeps its connection for a moment
+    raise StoreInUse("Another process restores or moves a store in this database.", hint="Wait for it to end.")
 
 
 async def prove_no_node(wire: PostgresWire) -> None:

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from posthouse.core.errors import NotFound, StoreIncompatible
-from posthouse.store.postgres.backup import tally
+from posthouse.store.postgres.backup import has_memory, tally
 from posthouse.store.postgres.binding import storable
 from posthouse.store.postgres.bulk import (
     STRICT,
@@ -20,7 +20,7 @@ from posthouse.store.postgres.dial import PostgresWire
 from posthouse.store.postgres.dsn import Dsn, parse_dsn
 from posthouse.store.postgres.migrating import known_migrations, migrate
 from posthouse.store.postgres.server import ServerRules
-from posthouse.store.shared.copying import Place, Range, written
+from posthouse.store.shared.copying import Bound, Place, Range, written
 from posthouse.store.shared.custody import Custody, custody_of
 from posthouse.store.shared.moving import Row
 from posthouse.store.shared.tables import POSTGRESQL, Kind, Table
@@ -130,18 +130,18 @@ class PostgresCarrier:
 
     async def end(self, table: Table, after: Place | None, count: int) -> Place | None:
         """The place of the ``count``-th row behind another place."""
-        with judged(self._wire):
-            found = await self._wire.fetch(*Range(table, POSTGRESQL, after, None).end(count))
+        found = await self._asked(table, Range(table, POSTGRESQL, after, None).end(count))
         return tuple(found[0]) if found else None
 
     async def marks(self, table: Table, after: Place | None, upto: Place | None) -> tuple[int, ...]:
         """The number of rows of a range, and sums over them."""
-        with judged(self._wire):
-            (row,) = await self._wire.fetch(*Range(table, POSTGRESQL, after, upto).marks())
-        return tuple(row)
+        found = await self._asked(table, Range(table, POSTGRESQL, after, upto).marks())
+        return tuple(found[0]) if found else (0,) * (1 + len(table.marks))
 
     async def rows(self, table: Table, after: Place | None, upto: Place | None) -> AsyncIterator[Row]:
         """The rows of a range, a few at a time."""
+        if await self._is_lost(table):
+            return
         with judged(self._wire):
             async with transaction(self._wire, _SNAPSHOT):
                 async for row in self._wire.walk(*Range(table, POSTGRESQL, after, upto).rows()):
@@ -170,3 +170,10 @@ class PostgresCarrier:
         with judged(self._wire):
             async with transaction(self._wire):
                 await self._wire.command(f"DELETE FROM {table.name}")  # noqa: S608 - by tables.py
+
+    async def _asked(self, table: Table, bound: Bound) -> list[Any]:
+        with judged(self._wire):
+            return [] if await self._is_lost(table) else await self._wire.fetch(*bound)
+
+    async def _is_lost(self, table: Table) -> bool:
+        return table.may_be_lost and not await has_memory(self._wire)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from posthouse.core.errors import ArchiveInvalid, PlaceOccupied, StoreIncompatible
+from posthouse.core.errors import ArchiveInvalid, PlaceOccupied
 from posthouse.core.ids import first_key_at
 from posthouse.store.postgres import migrating
 from posthouse.store.postgres.backup import ENDING, columns_of, tally
@@ -13,8 +13,9 @@ from posthouse.store.postgres.bulk import STRICT, be_the_only_one, bulk_wire, tr
 from posthouse.store.postgres.dial import PostgresWire
 from posthouse.store.postgres.dsn import Dsn, parse_dsn
 from posthouse.store.postgres.server import ServerRules
-from posthouse.store.shared.archives import Manifest, check_files
+from posthouse.store.shared.archives import Manifest, check_files, prove_known
 from posthouse.store.shared.custody import Holding
+from posthouse.store.shared.tables import MAY_BE_LOST
 from posthouse.store.shared.telling import Tell, tell_nobody
 
 _CHUNK_BYTES: Final = 256 * 1024
@@ -46,11 +47,7 @@ async def restore_postgres(
     """
     place = parse_dsn(dsn)
     known = migrating.known_migrations()
-    if manifest.schema_version > len(known):
-        raise StoreIncompatible(
-            f"The archive has schema version {manifest.schema_version}; this version of Posthouse knows {len(known)}.",
-            hint=f"Restore it with Posthouse {manifest.made_by} or a newer one.",
-        )
+    prove_known(manifest, len(known))
     check_files(archive, manifest, tell)
     async with bulk_wire(place, "restore", rules=rules) as wire:
         await be_the_only_one(wire)
@@ -79,14 +76,16 @@ async def _make_tables(wire: PostgresWire, place: Dsn, manifest: Manifest, now: 
 
 
 async def _fill(wire: PostgresWire, archive: Path, manifest: Manifest, tell: Tell) -> None:
-    there = await columns_of(wire)
-    if {table: set(names) for table, names in there.items()} != {
-        table: set(names) for table, names in manifest.columns.items()
-    }:
+    there = {table: set(names) for table, names in (await columns_of(wire)).items()}
+    archived = {table: set(names) for table, names in manifest.columns.items()}
+    if archived != {table: names for table, names in there.items() if table in archived or table not in MAY_BE_LOST}:
         raise ArchiveInvalid("The tables of the archive are not those of its schema version.")
-    for table, names in manifest.columns.items():
-        await wire.command(f'DELETE FROM "{table}"')  # noqa: S608 - one of there; what a new store begins with
-        if await wire.copy_in(table, names, _pieces(archive / (table + ENDING), table, tell)) != manifest.rows[table]:
+    for table in there:
+        await wire.command(f'DELETE FROM "{table}"')  # noqa: S608 - what a new store begins with
+        if table not in archived:
+            continue
+        pieces = _pieces(archive / (table + ENDING), table, tell)
+        if await wire.copy_in(table, manifest.columns[table], pieces) != manifest.rows[table]:
             raise ArchiveInvalid(f"The archive has not as many rows of {table} as its manifest says.")
 
 

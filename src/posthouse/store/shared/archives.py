@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, Self
 
 import msgspec
 
-from posthouse.core.errors import ArchiveInvalid, PlaceOccupied, StoreInUse, StoreUnavailable
+from posthouse.core.errors import ArchiveInvalid, PlaceOccupied, StoreIncompatible, StoreInUse, StoreUnavailable
 from posthouse.store.shared.tally import Tally
 from posthouse.store.shared.telling import Tell
 
@@ -175,6 +175,19 @@ def read_manifest(archive: Path) -> Manifest:
             hint="Restore it with the version of Posthouse that wrote it.",
         )
     return manifest
+
+
+def prove_known(manifest: Manifest, known: int) -> None:
+    """Refuse an archive of a later version than the one with ``known`` migrations.
+
+    Raises:
+        StoreIncompatible: It is one.
+    """
+    if manifest.schema_version > known:
+        raise StoreIncompatible(
+            f"The archive has schema version {manifest.schema_version}; this version of Posthouse knows {known}.",
+            hint=f"Restore it with Posthouse {manifest.made_by} or a newer one.",
+        )
 
 
 def check_files(archive: Path, manifest: Manifest, tell: Tell) -> None:

@@ -74,7 +74,7 @@ class Carrier(Protocol):
 
 
 async def begin(source: Carrier, target: Carrier, *, now: int) -> None:
-    """Claim the target for this source, if it is empty or claimed already.
+    """Claim the target for this source, if it is empty, or claimed already, or what the source's contents came from.
 
     Raises:
         PlaceOccupied: There is a store in the target, or it is being filled from elsewhere.
@@ -86,7 +86,9 @@ async def begin(source: Carrier, target: Carrier, *, now: int) -> None:
     there = await target.custody()
     if there.state is Holding.ARRIVING and there.place == source.name:
         return
-    if there.state is not Holding.HERE or there.place or await target.key_floor():
+    is_given_back = there.state is Holding.MOVED and there.place == source.name  # an older copy of the same contents
+    is_new = there.state is Holding.HERE and not there.place and not await target.key_floor()
+    if not is_given_back and not is_new:
         raise PlaceOccupied(f"There is a store in {target.name}.", hint="Move to a place where nothing is.")
     await target.put_custody(Custody(Holding.ARRIVING, source.name, now, 0))
 
@@ -183,7 +185,7 @@ async def _prove_unused(source: Carrier, target: Carrier, there: Custody, tell: 
             return
     raise StoreInUse(
         f"{target.name} was used since the move. {found}",
-        hint="Move back instead: 'posthouse migrate' with --from and --to exchanged, to an empty place.",
+        hint="Move back instead: 'posthouse migrate' with --from and --to exchanged.",
     )
 
 

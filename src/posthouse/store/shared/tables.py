@@ -232,4 +232,6 @@ TABLES: Final = (
 
 #: Tables whose rows no archive of PostgreSQL has: a restored store makes its own.
 LEFT_OUT: Final = frozenset(table.name for table in TABLES if table.carried is Carried.STAYS)
+#: Tables that a store can be without; it makes them anew.
+MAY_BE_LOST: Final = frozenset(table.name for table in TABLES if table.may_be_lost)
 CARRIED: Final = tuple(table for table in TABLES if table.carried is not Carried.STAYS)

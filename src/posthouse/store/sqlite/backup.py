@@ -77,6 +77,7 @@ def _copy(source: Path, copy: Path, tell: Tell, pause: Callable[[float], None]) 
     with closing(connect_reader(source, patient=True)) as reader, closing(apsw.Connection(str(copy))) as writer:
         writer.pragma("page_size", PAGE_BYTES)
         writer.pragma("synchronous", "OFF")  # it is synced as a whole, before it gets its name
+        reader.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # what is in the log stays there
         reader.execute("BEGIN")
         check_ours(reader, known_migrations())  # the first look begins the transaction that all pages come from
         with writer.backup("main", reader, "main") as backup:

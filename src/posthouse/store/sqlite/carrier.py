@@ -9,7 +9,7 @@ import apsw
 import msgspec
 
 from posthouse.core.errors import NotFound, StoreIncompatible, StoreUnavailable
-from posthouse.store.shared.copying import Place, Range, written
+from posthouse.store.shared.copying import Bound, Place, Range, written
 from posthouse.store.shared.custody import Custody
 from posthouse.store.shared.moving import Row
 from posthouse.store.shared.tables import SQLITE, Kind, Table
@@ -36,7 +36,7 @@ class SqliteCarrier:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.name = str(directory.absolute())
+        self.name = str(directory.resolve())
         self._path = directory / DATABASE
         self._ends = ExitStack()
         self._locked = False
@@ -57,6 +57,7 @@ class SqliteCarrier:
             raise NotFound(f"There is no store in {directory}.", hint="Name the data directory to move from.")
         with carrier._opening():
             carrier._use(connect_reader(carrier._path, patient=True))
+            carrier._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # what is in the log stays there
             known = known_migrations()
             check_ours(carrier._connection, known)
             if carrier._connection.pragma("user_version") != len(known):
@@ -159,12 +160,13 @@ class SqliteCarrier:
         with _told():
             self._connection.execute(f"DELETE FROM {table.name}")  # noqa: S608 - by tables.py
 
-    def _asked(self, table: Table, bound: tuple[str, list[Any]]) -> list[Any]:
+    def _asked(self, table: Table, bound: Bound) -> list[Any]:
         with _told():
             return [] if self._is_lost(table) else rows_of(self._connection, *bound)
 
     def _is_lost(self, table: Table) -> bool:
-        return table.may_be_lost and table.name not in {name for name, _ in rows_of(self._connection, _ALL_COLUMNS)}
+        there = {column for name, column in rows_of(self._connection, _ALL_COLUMNS) if name == table.name}
+        return table.may_be_lost and there != {column.name for column in table.columns_in(SQLITE)}
 
     def _lock(self) -> None:
         if not self._locked:

@@ -8,9 +8,9 @@ from typing import BinaryIO, Final
 
 import apsw
 
-from posthouse.core.errors import ArchiveInvalid, PlaceOccupied, StoreIncompatible, StoreUnavailable
+from posthouse.core.errors import ArchiveInvalid, PlaceOccupied, StoreUnavailable
 from posthouse.core.ids import first_key_at
-from posthouse.store.shared.archives import Manifest, check_files, sync_folder
+from posthouse.store.shared.archives import Manifest, check_files, prove_known, sync_folder
 from posthouse.store.shared.custody import Custody, Holding
 from posthouse.store.shared.telling import Tell, tell_nobody
 from posthouse.store.sqlite.backup import check_whole, count_rows, tally
@@ -39,8 +39,7 @@ def restore_sqlite(archive: Path, manifest: Manifest, directory: Path, *, now: i
         StoreUnavailable: The disk refuses.
     """
     check_library(apsw.sqlite_lib_version())
-    if manifest.schema_version > len(known_migrations()):
-        raise newer(manifest, len(known_migrations()))
+    prove_known(manifest, len(known_migrations()))
     check_files(archive, manifest, tell)
     try:
         make_directory(directory)
@@ -65,14 +64,6 @@ def restore_sqlite(archive: Path, manifest: Manifest, directory: Path, *, now: i
     finally:
         _remove(begun)
         lock.release()
-
-
-def newer(manifest: Manifest, known: int) -> StoreIncompatible:
-    """Why an archive cannot be read: a later version wrote it."""
-    return StoreIncompatible(
-        f"The archive has schema version {manifest.schema_version}; this version of Posthouse knows {known}.",
-        hint=f"Restore it with Posthouse {manifest.made_by} or a newer one.",
-    )
 
 
 def _settle_in(connection: apsw.Connection, manifest: Manifest, now: int, tell: Tell) -> None:
