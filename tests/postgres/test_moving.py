@@ -267,7 +267,7 @@ async def fill(folder: Path, rows: dict[str, list[list[Any]]]) -> None:
         await carrier.close()
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(rows=contents())
 def test_whatever_a_column_may_hold_comes_back_as_it_was(cluster: Cluster, rows: dict[str, list[list[Any]]]) -> None:
     async def there_and_back(folder: Path) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from posthouse.core.errors import StoreInUse, StoreMoved
+from posthouse.core.errors import PlaceOccupied, StoreInUse, StoreMoved
 from posthouse.core.ids import time_of
 from posthouse.store.open import open_store
 from posthouse.store.shared import moving
-from posthouse.store.shared.custody import Holding
+from posthouse.store.shared.custody import Custody, Holding
 from posthouse.store.shared.moving import begin, copy_ahead, finish, undo
 from posthouse.store.shared.tables import Table
 from posthouse.store.shared.telling import tell_nobody
@@ -163,3 +163,31 @@ async def test_it_comes_back_only_unused(
         await undo(source, target, tell_nobody)
     assert (await target.custody()).state is Holding.HERE
     await target.close()
+
+
+async def test_what_came_back_unused_moves_again(stores: Stores, ends: tuple[SqliteCarrier, SqliteCarrier]) -> None:
+    source, target = ends
+    await stores.close()
+    for _ in range(2):
+        await begin(source, target, now=LATER)
+        await finish(source, target, tell_nobody, now=LATER)
+        await undo(source, target, tell_nobody)
+    assert (await source.custody()).state is Holding.HERE
+    assert (await target.custody()).state is Holding.MOVED
+
+
+async def test_a_way_back_that_was_cut_short_overwrites_neither_store(
+    stores: Stores, ends: tuple[SqliteCarrier, SqliteCarrier]
+) -> None:
+    """Neither may run, and it is not known yet whether the new place was used: only the same call again looks."""
+    source, target = ends
+    await stores.close()
+    await begin(source, target, now=LATER)
+    await finish(source, target, tell_nobody, now=LATER)
+    given = await target.custody()
+    await target.put_custody(Custody(Holding.MOVED, source.name, given.since, given.key_floor))
+    for one, other in ((source, target), (target, source)):
+        with pytest.raises(PlaceOccupied):
+            await begin(one, other, now=LATER)
+    await undo(source, target, tell_nobody)
+    assert (await source.custody()).state is Holding.HERE

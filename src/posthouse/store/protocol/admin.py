@@ -22,7 +22,7 @@ class AdminFacet(Protocol):
         ...
 
     async def key_floor(self) -> int:
-        """The greatest key in the store: new ones must be greater."""
+        """The greatest key in the store, or that a store may have made which this one is a copy of: new ones are greater."""
         ...
 
     async def stats(self) -> StoreStats:

@@ -86,9 +86,10 @@ async def begin(source: Carrier, target: Carrier, *, now: int) -> None:
     there = await target.custody()
     if there.state is Holding.ARRIVING and there.place == source.name:
         return
-    is_given_back = there.state is Holding.MOVED and there.place == source.name  # an older copy of the same contents
+    # An older copy of what the source has; but while neither has it, nobody knows here which of them was used last.
+    is_older = here.state is Holding.HERE and there.state is Holding.MOVED and there.place == source.name
     is_new = there.state is Holding.HERE and not there.place and not await target.key_floor()
-    if not is_given_back and not is_new:
+    if not is_older and not is_new:
         raise PlaceOccupied(f"There is a store in {target.name}.", hint="Move to a place where nothing is.")
     await target.put_custody(Custody(Holding.ARRIVING, source.name, now, 0))
 
