@@ -22,7 +22,7 @@ class AdminFacet(Protocol):
         ...
 
     async def key_floor(self) -> int:
-        """The greatest key in the store, or that a store may have made which this one is a copy of: new ones are greater."""
+        """The greatest key in the store, or that the store it is a copy of may have made. New ones are greater."""
         ...
 
     async def stats(self) -> StoreStats:
