@@ -10,8 +10,9 @@ import pytest
 
 from posthouse.core.errors import StoreUnavailable
 from posthouse.store.open import open_store
-from posthouse.store.postgres.dial import UNANSWERED_MS, Dialler, Session
+from posthouse.store.postgres.dial import Dialler, Session
 from posthouse.store.postgres.dsn import parse_dsn
+from posthouse.store.postgres.keepalive import UNANSWERED_MS
 from posthouse.store.postgres.outcome import OutcomeUnknown
 from posthouse.store.postgres.store import PostgresStore
 from posthouse.store.postgres.transact import Guards, Transaction

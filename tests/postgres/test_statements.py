@@ -26,6 +26,7 @@ WHOLE = {
         (f"audit_{what}" for what in ("sources", "requests", "readings", "arrivals", "repeats", "quarantine")),
         "the audit recounts everything",
     ),
+    "all_columns": "the server's own list of tables",
     "all_health": "endpoints that are well have no row",
     "all_rhythms": "one row a source",
     "open_incidents": "an index of those that are not closed",
@@ -35,7 +36,16 @@ WHOLE = {
     "quarantined_bytes": "an index of what was refused and is not resolved",
 }
 #: Tables that do not grow with what passes through.
-SMALL = {"catalogue", "days", "migrations", "order_guards", "posthouse_outbox_v1_head", "probe", "slots"}
+SMALL = {
+    "catalogue",
+    "custody",
+    "days",
+    "migrations",
+    "order_guards",
+    "posthouse_outbox_v1_head",
+    "probe",
+    "slots",
+}
 
 
 @pytest.fixture(scope="module")

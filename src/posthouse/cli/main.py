@@ -40,6 +40,9 @@ VERBS: Final = {
     "outbox": "Print the tables of the outbox, and show what waits in it.",
     "tenants": "List, create and change tenants.",
     "keys": "List, create and revoke API keys.",
+    "backup": "Archive a store while its nodes run.",
+    "restore": "Make a store from an archive, where there is none.",
+    "migrate": "Move a store to another engine or place, mostly while its nodes run.",
     "config": "List every setting of a node, its value and where that came from.",
     "doctor": "Check this machine and the node, and say what to do.",
 }

@@ -70,3 +70,45 @@ class _PlainProgress:
         share = f", {min(self._bytes / self._bytes_total, 1):.0%} of the file" if self._bytes_total else ""
         text = f"{count(self._events, 'line')}, {byte_count(self._bytes)}{share}, {rate:,.0f}/s"
         print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def copy_progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """What to call with what is being copied, how much of it is done and how much there is. Writes to stderr only."""
+    if quiet:
+        yield lambda _what, _done, _total: None
+    elif sys.stderr.isatty():
+        with _copy_bar() as tell:
+            yield tell
+    else:
+        yield _PlainCopy()
+
+
+@contextmanager
+def _copy_bar() -> Iterator[Callable[[str, int, int], None]]:
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("begin", total=None)
+
+        def tell(what: str, done: int, total: int) -> None:
+            progress.update(task, description=what, completed=done, total=total or None)
+
+        yield tell
+
+
+class _PlainCopy:
+    """One line every few seconds."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._said < PLAIN_SECONDS:
+            return
+        self._said = now
+        share = f", {min(done / total, 1):.0%}" if total else ""
+        print(f"{what}{share}", file=sys.stderr, flush=True)

@@ -209,6 +209,37 @@ class StoreIncompatible(PosthouseError):
     hint = "Give the node a directory of its own, or restore a backup."
 
 
+class StoreMoved(StoreIncompatible):
+    """The contents of this store belong to another one; no node may run on it."""
+
+    code = "store_moved"
+    hint = "Start the node on the place that the message names."
+
+
+class ArchiveInvalid(PosthouseError):
+    """The archive is not whole, or is none."""
+
+    code = "archive_invalid"
+    status = 422
+    hint = "Restore from another archive; this one is not as it was written."
+
+
+class PlaceOccupied(PosthouseError):
+    """Something is there already, and it is not overwritten."""
+
+    code = "place_occupied"
+    status = 409
+    hint = "Name a place where nothing is."
+
+
+class CopyDiffers(PosthouseError):
+    """What was copied is not what it was copied from."""
+
+    code = "copy_differs"
+    status = 500
+    hint = "Nothing was switched over; run the same command again."
+
+
 class UnsafeLibrary(PosthouseError):
     """A library of a version that can lose data is in use."""
 

@@ -41,6 +41,7 @@ async def open_store(
         UnsafeLibrary: The SQLite library can lose data, or the server may.
         StoreInUse: Another node runs on the directory.
         StoreIncompatible: The file there is no store, or one of a newer version.
+        StoreMoved: Its contents belong to another store now, or are not all there yet.
         StoreUnavailable: The disk refuses, or the database cannot be reached.
         ConfigurationError: The address of the database is not one.
     """

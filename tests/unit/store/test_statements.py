@@ -22,6 +22,7 @@ SCANS = {
     "slots_of_node": "256 rows",
     "acquire_slots": "256 rows",
     "release_slots": "256 rows",
+    "void_leases": "256 rows",
     "audit_arrivals": "the audit recounts everything",
     "audit_endpoints": "the audit recounts everything",
     "audit_inbox": "the audit recounts everything",

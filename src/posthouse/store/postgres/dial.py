@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import urlencode
 
@@ -12,13 +11,13 @@ import msgspec
 
 from posthouse.core.errors import StoreUnavailable
 from posthouse.store.postgres.dsn import Dsn
+from posthouse.store.postgres.keepalive import watch_socket
 from posthouse.store.postgres.outcome import NotSent
 from posthouse.store.postgres.statements import SQL
 
 DIAL_S: Final = 2.0  #: for each host; they are tried side by side
-UNANSWERED_MS: Final = 10_000  #: a connection whose packets nobody confirms for so long is gone
-KEEPALIVE_S: Final = 5
 CLOSE_S: Final = 2.0
+WALKED: Final = 100  #: rows in memory of a query that is read row by row
 
 _TROUBLE: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StoreUnavailable)
 #: What a server says that lets nobody in, however often it is asked.
@@ -156,6 +155,50 @@ class PostgresWire:
         self._prove_open()
         return await self._connection.execute(text)
 
+    async def copy_out(self, query: str, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> int:
+        """Hand the rows of a query to ``take``, as text, piece by piece; how many they were.
+
+        What ``take`` raises ends the connection, and is raised: the server would go on, and the driver wait for it.
+        """
+        failures: list[Exception] = []
+
+        async def pass_on(piece: bytes) -> None:
+            try:
+                await take(piece)
+            except Exception as error:
+                failures.append(error)
+                self.terminate()
+                raise
+
+        self._prove_open()
+        try:
+            return _counted(await self._connection.copy_from_query(query, output=pass_on))
+        except Exception:
+            for failure in failures:
+                raise failure from None
+            raise
+
+    async def copy_in(self, table: str, columns: Sequence[str], pieces: AsyncIterator[bytes]) -> int:
+        """Insert rows that :meth:`copy_out` gave; how many they were."""
+        self._prove_open()
+        return _counted(await self._connection.copy_to_table(table, source=pieces, columns=list(columns)))
+
+    async def insert(self, table: str, columns: Sequence[str], rows: AsyncIterator[Sequence[object]]) -> int:
+        """Insert rows as they come; how many they were."""
+        self._prove_open()
+        return _counted(await self._connection.copy_records_to_table(table, records=rows, columns=list(columns)))
+
+    async def walk(self, query: str, args: Sequence[object]) -> AsyncIterator[asyncpg.Record]:
+        """The rows of a query, a few at a time. Needs a transaction."""
+        self._prove_open()
+        async for row in self._connection.cursor(query, *args, prefetch=WALKED):
+            yield row
+
+    async def fetch(self, query: str, args: Sequence[object]) -> list[asyncpg.Record]:
+        """All rows of a query that has no name."""
+        self._prove_open()
+        return await self._connection.fetch(query, *args)
+
     def warnings(self) -> list[str]:
         """Notices of severity WARNING since it was asked last."""
         found, self._warnings = self._warnings, []
@@ -188,6 +231,11 @@ class PostgresWire:
     def _note(self, _connection: object, message: Any) -> None:
         if (getattr(message, "severity_en", None) or message.severity) == "WARNING":
             self._warnings.append(str(message))
+
+
+def _counted(tag: str) -> int:
+    """How many rows a COPY was about, by its command tag."""
+    return int(tag.rpartition(" ")[2])
 
 
 class Dialler:
@@ -239,7 +287,7 @@ class Dialler:
                 server_settings=_asked(session, self._dsn),
             )
             try:
-                _watch_socket(connection)
+                watch_socket(connection)
                 local = _local(session) if self._dsn.pooled else ""
                 wire = PostgresWire(connection, session.name, pooled=self._dsn.pooled, local=local)
                 await check(wire, session, self._dsn)
@@ -335,21 +383,3 @@ async def _check_role(wire: Wire, session: Session, dsn: Dsn) -> None:
             f"Behind a pooler the role must bring its settings with it, and it lacks {', '.join(lacks)}.",
             hint=f"Run, and let the pooler connect anew: {lines}",
         )
-
-
-def _watch_socket(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """Notice a peer that vanished without a word, also while nothing is sent."""
-    transport: Any = getattr(connection, "_transport", None)
-    plain = transport.get_extra_info("socket") if transport is not None else None
-    if plain is None or plain.family == socket.AF_UNIX:
-        return
-    with socket.socket(fileno=socket.dup(plain.fileno())) as wire:  # the loop's own has no options
-        wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (
-            ("TCP_KEEPIDLE", KEEPALIVE_S),
-            ("TCP_KEEPINTVL", KEEPALIVE_S),
-            ("TCP_KEEPCNT", 2),
-            ("TCP_USER_TIMEOUT", UNANSWERED_MS),
-        ):
-            if hasattr(socket, name):  # not every system has each of them
-                wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

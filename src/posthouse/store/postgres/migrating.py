@@ -62,8 +62,7 @@ async def _step(wire: Wire, schema: str, migrations: list[Migration], *, now: in
         await wire.command(f"SET LOCAL lock_timeout = {STEP_LOCK_MS}")
         await wire.command(missing.script)
         reach(Failpoint.MIGRATE_APPLIED)
-        row = (missing.number, missing.name, missing.checksum, now, _readable_from(missing))
-        await wire.ask("insert_migration", row)
+        await wire.ask("insert_migration", recorded(missing, now))
         reach(Failpoint.MIGRATE_RECORDED)
         wire.warnings()
         sent = Sent.COMMIT
@@ -96,6 +95,11 @@ async def _missing(wire: Wire, schema: str, migrations: list[Migration]) -> Migr
     if found != known[: len(found)]:
         raise StoreIncompatible("The store was made by other migrations than this version of Posthouse knows.")
     return migrations[len(found)] if len(found) < len(known) else None
+
+
+def recorded(migration: Migration, now: int) -> tuple[object, ...]:
+    """The row that says that a step was applied."""
+    return (migration.number, migration.name, migration.checksum, now, _readable_from(migration))
 
 
 _READABLE_FROM: Final = "-- readable-from: "

@@ -129,13 +129,13 @@ async def _in_snapshot(wire: Wire, read: Callable[[Transaction], Awaitable[T]]) 
     try:
         if wire.local:
             await wire.command(wire.local)
-        return await read(OpenTransaction(_Reading(wire)))
+        return await read(OpenTransaction(Reading(wire)))
     finally:
         if not wire.lost:
             await wire.command("ROLLBACK")
 
 
-class _Reading:
+class Reading:
     """A connection that only reads: nothing has to be judged."""
 
     number = 0

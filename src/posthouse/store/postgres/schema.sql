@@ -367,6 +367,14 @@ CREATE TABLE IF NOT EXISTS posthouse_outbox_v1_doubts (
 
 -- What a readiness probe writes; a row a connection.
 CREATE TABLE probe (lane integer PRIMARY KEY, at bigint NOT NULL) WITH (fillfactor = 50);
+-- Whether nodes may run on this store; one row. `arriving`: it is being filled from `place`; `moved`: its contents went
+-- to `place`. No new key may be below `key_floor`: the store that this is a copy of may have used it.
+CREATE TABLE custody (
+    one smallint PRIMARY KEY CHECK (one = 1),
+    state text COLLATE "C" NOT NULL CHECK (state IN ('here', 'arriving', 'moved')), place text NOT NULL,
+    since bigint NOT NULL, key_floor bigint NOT NULL
+);
+INSERT INTO custody (one, state, place, since, key_floor) VALUES (1, 'here', '', 0, 0);
 -- The migrations that made this schema; `readable_from` is the oldest of them whose code may go on.
 CREATE TABLE migrations (
     number integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, applied_at bigint NOT NULL,

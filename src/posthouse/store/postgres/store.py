@@ -41,6 +41,7 @@ from posthouse.store.protocol import (
     Ownership,
     WorkFacet,
 )
+from posthouse.store.shared.custody import custody_of, prove_here
 from posthouse.telemetry import Log, Metrics, log
 
 NODE: Final = 1  #: the number of the node, as long as there is one
@@ -117,6 +118,7 @@ async def open_postgres(
     Raises:
         ConfigurationError: The DSN is not one, or the database lets its user not in, or does not serve as it must.
         StoreIncompatible: The server or the store there is none for this version.
+        StoreMoved: The contents of the store there belong to another one.
         UnsafeLibrary: The server may lose what it acknowledged.
         StoreUnavailable: The database cannot be reached or does not write.
     """
@@ -142,6 +144,9 @@ async def open_postgres(
         for lane in lanes:
             await lane.open()
         await lanes.misc.transact(_join(lanes), Guards(catalogue=True))
+        # Only now: who moves the contents elsewhere says so first, and then looks who is connected.
+        (custody,) = await readers.quick("custody")
+        prove_here(custody_of(tuple(custody)))
         await store.admin.make_room(now=clock.now_ms())
     except BaseException:
         await store.close()

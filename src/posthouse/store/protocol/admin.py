@@ -32,7 +32,7 @@ class AdminFacet(Protocol):
         ...
 
     async def key_floor(self) -> int:
-        """The greatest key in the store: new ones must be greater."""
+        """The greatest key in the store, or that the store it is a copy of may have made. New ones are greater."""
         ...
 
     async def stats(self) -> StoreStats:

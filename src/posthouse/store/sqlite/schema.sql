@@ -461,6 +461,18 @@ CREATE TABLE probe (
 
 INSERT INTO probe (one, at) VALUES (1, 0);
 
+-- Whether nodes may run on this store; one row. `arriving`: it is being filled from `place`; `moved`: its contents went
+-- to `place`. No new key may be below `key_floor`: the store that this is a copy of may have used it.
+CREATE TABLE custody (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    state TEXT NOT NULL CHECK (state IN ('here', 'arriving', 'moved')),
+    place TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    key_floor INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO custody (one, state, place, since, key_floor) VALUES (1, 'here', '', 0, 0);
+
 -- The migrations that made this database.
 CREATE TABLE migrations (
     number INTEGER PRIMARY KEY,

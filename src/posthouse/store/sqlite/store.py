@@ -23,9 +23,11 @@ from posthouse.store.protocol import (
     Ownership,
     WorkFacet,
 )
+from posthouse.store.shared.custody import prove_here
 from posthouse.store.sqlite.admin import SqliteAdmin
 from posthouse.store.sqlite.catalogue import SqliteCatalogue
 from posthouse.store.sqlite.connection import BusyPolling, check_library, connect_reader, connect_writer, enter_wal
+from posthouse.store.sqlite.custody import custody_in
 from posthouse.store.sqlite.inbound import SqliteInbound
 from posthouse.store.sqlite.intake import SqliteIntake
 from posthouse.store.sqlite.jobs import SqliteJobs
@@ -135,11 +137,12 @@ def open_sqlite(
         UnsafeLibrary: This SQLite can lose data.
         StoreInUse: Another node runs on the directory.
         StoreIncompatible: The file is no store, or a newer one.
+        StoreMoved: Its contents belong to another store.
         StoreUnavailable: The disk refuses.
     """
     check_library(apsw.sqlite_lib_version())
     try:
-        _make_directory(directory)
+        make_directory(directory)
         lock = DirectoryLock(directory / LOCK)
     except OSError as error:
         raise StoreUnavailable(f"The data directory {directory} cannot be used: {error}") from error
@@ -147,7 +150,7 @@ def open_sqlite(
         undo.callback(lock.release)
         try:
             path = directory / DATABASE
-            _make_file(path)
+            make_file(path)
             write_remains_again(path, vfs=vfs)
             busy = BusyPolling(patient=True)
             connection = connect_writer(path, busy=busy, vfs=vfs)
@@ -156,6 +159,7 @@ def open_sqlite(
             check_ours(connection, migrations)
             enter_wal(connection)
             migrate(connection, migrations, now=clock.now_ms(), reach=reach)
+            prove_here(custody_in(connection))
             busy.patient = False
             store = SqliteStore(
                 path,
@@ -182,14 +186,14 @@ def _close(connection: apsw.Connection) -> None:
         connection.close()
 
 
-def _make_directory(directory: Path) -> None:
+def make_directory(directory: Path) -> None:
     """Only the owner may look inside a new one."""
     if not directory.exists():
         directory.mkdir(mode=0o700, parents=True)
         _sync_directory(directory.parent)
 
 
-def _make_file(path: Path) -> None:
+def make_file(path: Path) -> None:
     """Create the database empty, so that it and the files that SQLite puts beside it are the owner's only."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

@@ -56,7 +56,8 @@ SELECT greatest(
     coalesce((SELECT max(key) FROM sources), 0),
     coalesce((SELECT max(key) FROM requests), 0),
     coalesce((SELECT max(request_key) FROM quarantine), 0),
-    coalesce((SELECT max(key) FROM incidents), 0)
+    coalesce((SELECT max(key) FROM incidents), 0),
+    coalesce((SELECT key_floor FROM custody), 0)
 ) AS key;
 
 -- name: describe_store
@@ -133,3 +134,32 @@ SELECT o.bucket
 FROM unnest($1::smallint[]) AS c (bucket) CROSS JOIN LATERAL (
     SELECT g.bucket FROM order_guards AS g WHERE g.bucket = c.bucket FOR UPDATE
 ) AS o;
+
+-- name: custody
+-- Whether nodes may run here, where the contents come from or went, since when, and the keys that may have been used.
+SELECT state, place, since, key_floor FROM custody;
+
+-- name: put_custody
+-- From now on it is so.
+UPDATE custody SET state = $1::text, place = $2::text, since = $3::bigint, key_floor = $4::bigint WHERE one = 1;
+
+-- name: void_leases
+-- Nobody holds a slot: who did so held it in another store. The epochs stay.
+UPDATE slots SET owner = NULL, lease_until = 0;
+
+-- name: all_columns
+-- Every table with the names of its columns, in their order; partitions are part of their tables.
+SELECT c.relname AS "table", array_agg(a.attname::text ORDER BY a.attnum) AS columns
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_attribute AS a ON a.attrelid = c.oid
+WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+    AND a.attnum > 0 AND NOT a.attisdropped
+GROUP BY c.relname ORDER BY c.relname;
+
+-- name: one_copies
+-- Whether this connection is from now on the only one that fills or empties a store here; until it ends.
+SELECT pg_try_advisory_lock($1::bigint) AS granted;
+
+-- name: nodes_here
+-- How many connections nodes have to this database.
+SELECT count(*) AS connections FROM pg_stat_activity
+WHERE datname = current_database() AND application_name ~ '^posthouse:[0-9a-f]{8}:';

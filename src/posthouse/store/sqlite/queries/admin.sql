@@ -12,7 +12,8 @@ SELECT max(
     coalesce((SELECT max(key) FROM sources), 0),
     coalesce((SELECT max(key) FROM requests), 0),
     coalesce((SELECT max(request_key) FROM quarantine), 0),
-    coalesce((SELECT max(key) FROM incidents), 0)
+    coalesce((SELECT max(key) FROM incidents), 0),
+    coalesce((SELECT key_floor FROM custody), 0)
 );
 
 -- name: count_tables
@@ -26,3 +27,19 @@ INSERT INTO migrations (number, name, checksum, applied_at) VALUES (?, ?, ?, ?);
 -- name: all_migrations
 -- The migrations that took place, in order.
 SELECT number, name, checksum FROM migrations ORDER BY number;
+
+-- name: custody
+-- Whether nodes may run here, where the contents come from or went, since when, and the keys that may have been used.
+SELECT state, place, since, key_floor FROM custody;
+
+-- name: put_custody
+-- From now on it is so.
+UPDATE custody SET state = ?, place = ?, since = ?, key_floor = ? WHERE one = 1;
+
+-- name: void_leases
+-- Nobody holds a slot: who did so held it in another store. The epochs stay.
+UPDATE slots SET owner = NULL, lease_until = 0;
+
+-- name: all_columns
+-- Every table with the names of its columns, in their order.
+SELECT t.name, c.name FROM sqlite_schema AS t JOIN pragma_table_info(t.name) AS c WHERE t.type = 'table' ORDER BY t.name, c.cid;
