@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
+import httpx2
 import pytest
 
 from posthouse.core.delivery import State
@@ -12,6 +14,7 @@ from posthouse.core.limits import IN_FLIGHT_PER_ENDPOINT
 from posthouse.core.model import Environment
 from posthouse.gateway.endpoint_input import EndpointChange
 from posthouse.store.postgres.dsn import SCHEMA
+from posthouse.store.postgres.store import PostgresStore
 from posthouse.testing.house import House
 from posthouse.testing.postgres.cluster import Cluster
 from posthouse.testing.postgres.databases import connect
@@ -90,3 +93,41 @@ async def test_what_comes_after_connections_ended_is_taken_and_delivered(
         await house.publish(data=number)
         await house.settled(number + 1)
     assert (await house.books()).imbalance == 0
+
+
+async def test_nothing_is_sent_until_the_new_server_has_said_whose_the_slots_are(
+    house: House, hooks: str, looker: "asyncpg.Connection[asyncpg.Record]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.endpoint()
+    ownership = house.ports.store.ownership
+    acquire, asked, may_answer = ownership.acquire, asyncio.Event(), asyncio.Event()
+
+    async def held(*args: Any, **fields: Any) -> Any:
+        asked.set()
+        await may_answer.wait()
+        return await acquire(*args, **fields)
+
+    monkeypatch.setattr(ownership, "acquire", held)
+    await looker.execute(CUT, hooks)
+    await asked.wait()
+    await house.until(lambda: house.ports.store.alive)
+    assert not house.node.engine.is_ready
+    await house.publish()
+    await house.node.engine.survey()
+    assert house.transport.requests == []
+    may_answer.set()
+    await house.settled(1)
+
+
+async def test_a_node_that_cannot_write_all_that_it_must_is_not_ready(house: House) -> None:
+    """A probe alone would not tell: it goes another way than what is accepted."""
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(house.node.app), base_url="http://node.test"
+    ) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        store = house.ports.store
+        assert isinstance(store, PostgresStore)
+        await store.lanes.intake.close()
+        response = await client.get("/readyz")
+    assert response.status_code == 503
+    assert "takes no writes" in response.json()["detail"]
