@@ -49,7 +49,7 @@ async def _serve(config: Config, machine: Machine) -> int:
         _make_private_directory(config.data)
     assembled = await _assembled(config, machine, signals)
     if assembled is None:
-        return 128 + signal.SIGTERM
+        return 0
     node, server = assembled.node, assembled.server
     try:
         await node.start(keep_first_key=partial(_write_private, config.data / API_KEY_FILE))
@@ -88,6 +88,7 @@ async def _assembled(config: Config, machine: Machine, signals: asyncio.Queue[si
     await asyncio.wait([opening])
     if not opening.cancelled() and opening.exception() is None:
         await opening.result().close()
+    log(Log.NODE_STOPPED)
     return None
 
 

@@ -117,6 +117,7 @@ def test_secrets_never_reach_a_log(log_format: Literal["json", "pretty"]) -> Non
         headers={"Authorization": "hidden2", "webhook-signature": "hidden3"},
         url="https://example.com/?x=whsk_hidden4",
         secrets=["hidden5"],
+        place="it is postgresql://app:hidden7@db/post",
         idempotency_key="kept",
     )
     logging.getLogger("library").warning("sent %s", "Bearer hidden6")

@@ -47,7 +47,7 @@ ROLE: Final[Mapping[str, str]] = {
     **PINNED,
     "jit": "off",
     "default_transaction_isolation": "read committed",
-    "lock_timeout": "5s",
+    "lock_timeout": "3s",
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "10s",
 }

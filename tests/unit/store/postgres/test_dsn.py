@@ -34,7 +34,8 @@ def test_hosts_as_options(options: str, hosts: tuple[tuple[str, int], ...]) -> N
 
 def test_options() -> None:
     dsn = parse_dsn("postgresql://a/post?schema=hooks&durability=server&sslmode=verify-full&sslrootcert=%2Fca.pem")
-    assert (dsn.schema, dsn.durable) == ("hooks", False)
+    assert (dsn.schema, dsn.durable, dsn.pooled) == ("hooks", False, False)
+    assert parse_dsn("postgresql://a/post?pgbouncer=true").pooled
     assert dsn.tls == (("sslmode", "verify-full"), ("sslrootcert", "/ca.pem"))
 
 
@@ -57,6 +58,7 @@ def test_options() -> None:
         "postgresql://a/post?schema=a;b",
         "postgresql://a/post?schema=",
         "postgresql://a/post?durability=none",
+        "postgresql://a/post?pgbouncer=prepared",
         "postgresql://a/post?sslmode=maybe",
         "postgresql://a/post?sslmode",
         "postgresql://a/post?target_session_attrs=any",
