@@ -81,6 +81,9 @@ class Failpoint(StrEnum):
     LANE_BACK = "lane.back"  #: there is one again; nobody who remembers rows was told
 
 
+#: What only a store in a database comes to: its answer is not the return of a call, and its connection may end.
+OF_DATABASES: Final = frozenset({Failpoint.COMMIT_SENT, Failpoint.LANE_LOST, Failpoint.LANE_BACK})
+
 #: Called with each boundary as it is reached. Whatever it raises ends that step there.
 Reach = Callable[[Failpoint], None]
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from random import Random
 from typing import Final
 
-from posthouse.core.failpoints import Failpoint
+from posthouse.core.failpoints import OF_DATABASES, Failpoint
 from posthouse.core.jobs import JobKind, JobMode
 from posthouse.core.rules import DEFAULT_RULES, Rules, TenantRules
 from posthouse.testing.disk import Call, DiskError, FileKind
@@ -27,7 +27,9 @@ RECEIVING: Final = tuple(point for point in Failpoint if point.startswith(("rece
 MIGRATING: Final = tuple(point for point in Failpoint if point.startswith("migrate."))
 STOPPING: Final = (Failpoint.LEASE_RELEASING, Failpoint.LEASE_RELEASED)
 CHECKPOINTING: Final = tuple(point for point in Failpoint if point.startswith("checkpoint."))
-RUNNING: Final = tuple(point for point in Failpoint if point not in {*RECEIVING, *MIGRATING, *STOPPING, *CHECKPOINTING})
+RUNNING: Final = tuple(
+    point for point in Failpoint if point not in {*RECEIVING, *MIGRATING, *STOPPING, *CHECKPOINTING, *OF_DATABASES}
+)
 
 
 class Mood(StrEnum):
