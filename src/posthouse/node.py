@@ -13,10 +13,10 @@ from posthouse.config import Config
 from posthouse.core.address import AddressPolicy
 from posthouse.core.errors import PosthouseError
 from posthouse.core.failpoints import Reach, pass_by
-from posthouse.core.model import Environment, Scope
 from posthouse.core.ports import Clock, Entropy
 from posthouse.engine.engine import Engine
 from posthouse.gateway.catalogue import Catalogue
+from posthouse.gateway.follower import Follower
 from posthouse.gateway.gateway import Gateway
 from posthouse.gateway.key_source import KeySource
 from posthouse.gateway.refused import RefusedRoom
@@ -59,6 +59,7 @@ class Node:
         self.metrics = metrics or Metrics()
         self.name = f"node-{entropy.token(_NAME_BYTES).hex()}"
         catalogue = Catalogue(store.catalogue)
+        self._follower = Follower(catalogue)
         self.engine = self._make_engine(config, catalogue)
         new_key = KeySource(clock, node=NODE_NUMBER, floor=key_floor)
         router = EventRouter(catalogue, fresh_seconds=config.fresh_seconds)
@@ -138,8 +139,7 @@ class Node:
         """
         gateway = self.gateway
         await gateway.catalogue.refresh()
-        if not gateway.catalogue.api_keys(Environment.LIVE):
-            await gateway.keys.create_key(Environment.LIVE, Scope.ADMIN, _FIRST_KEY_NAME, before_stored=keep_first_key)
+        await gateway.keys.create_first(_FIRST_KEY_NAME, before_stored=keep_first_key)
         await self._keeper.start()
         owners = await self._ports.store.ownership.owners()
         await self.engine.start(
@@ -147,6 +147,7 @@ class Node:
             leased_until=max((until for _, _, until in owners.values()), default=0),
         )
         self.inbox.start()
+        self._follower.start()
         self._watch = asyncio.create_task(self._keep_house())
 
     async def stop(self, *, drain_seconds: float | None = None) -> None:
@@ -155,6 +156,7 @@ class Node:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])
+        await self._follower.stop()
         await self.gateway.receiver.close()
         await self.gateway.intake.close()
         await self.inbox.stop()

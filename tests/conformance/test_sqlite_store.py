@@ -10,6 +10,7 @@ from posthouse.testing.conformance import (
     Stores,
     TestAudit,
     TestCatalogue,
+    TestChanges,
     TestDiscarding,
     TestHealth,
     TestInbound,
@@ -41,6 +42,7 @@ from posthouse.testing.manual_clock import ManualClock
 __all__ = [
     "TestAudit",
     "TestCatalogue",
+    "TestChanges",
     "TestDiscarding",
     "TestHealth",
     "TestInbound",

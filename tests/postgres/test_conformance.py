@@ -8,6 +8,7 @@ from posthouse.testing.conformance import (
     Stores,
     TestAudit,
     TestCatalogue,
+    TestChanges,
     TestDiscarding,
     TestHealth,
     TestInbound,
@@ -40,6 +41,7 @@ from posthouse.testing.postgres.databases import drop_database, make_database, o
 __all__ = [
     "TestAudit",
     "TestCatalogue",
+    "TestChanges",
     "TestDiscarding",
     "TestHealth",
     "TestInbound",

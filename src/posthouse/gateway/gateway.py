@@ -72,6 +72,7 @@ class Gateway:
         reach: Reach = pass_by,
     ) -> None:
         self.catalogue = catalogue
+        catalogue.tell(hints, inbox)
         self.authenticator = Authenticator(catalogue)
         self.intake = IntakeBatcher(store.intake, hints, metrics, room=room, reach=reach)
         self.publisher = Publisher(catalogue, router, self.intake, clock, new_key, reach=reach)

@@ -172,8 +172,7 @@ class Publisher:
             self._reach(Failpoint.ACCEPT_ROUTED)
             result = await self._intake.submit(request)
             if isinstance(result, tuple):
-                for tenant in request.new_tenants:
-                    self._catalogue.apply_tenant(tenant, request.catalogue_version)
+                self._catalogue.named(request.new_tenants, request.catalogue_version)
                 return result
             if isinstance(result, IdentityReused):
                 raise _reused(result, len(prepared))

@@ -322,6 +322,7 @@ class Inbox:
             self._trays.let_go(checked.tray, checked.item)
             if isinstance(result, PassedOn):
                 self._count(reading, result)
+                self._catalogue.named(reading.new_tenants, reading.catalogue_version)
                 for event, accepted in zip(reading.events, result.events, strict=True):
                     if not accepted.duplicate:
                         work += owed_by(event.new)

@@ -21,7 +21,7 @@ from posthouse.core.errors import (
     TooLarge,
 )
 from posthouse.core.ids import EVENT, make_id
-from posthouse.core.model import Endpoint, Environment, Lane, Tenant
+from posthouse.core.model import Endpoint, EndpointState, Environment, Lane, Tenant
 from posthouse.core.rules import Order, Rules, TenantRules
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.intake import IntakeBatcher
@@ -31,6 +31,7 @@ from posthouse.store.protocol import (
     Accepted,
     AcceptRequest,
     AcceptResult,
+    CatalogueChanges,
     CatalogueSnapshot,
     IdentityReused,
     StaleCatalogue,
@@ -69,7 +70,15 @@ class Shelf:
         return results
 
     async def load(self) -> CatalogueSnapshot:
+        self.loaded = self.snapshot
         return self.snapshot
+
+    async def changes(self, since: int) -> CatalogueChanges:
+        """There is what the snapshot says; what was loaded and is not in it is deleted."""
+        assert since == self.loaded.version
+        gone = {e.key: msgspec.structs.replace(e, state=EndpointState.DELETED) for e in self.loaded.endpoints}
+        now = gone | {e.key: e for e in self.snapshot.endpoints}
+        return CatalogueChanges(self.snapshot.version, tuple(now.values()), self.snapshot.tenants)
 
     def accepted(self, work: Sequence[Work]) -> None:
         self.told += work

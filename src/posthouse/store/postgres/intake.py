@@ -220,7 +220,8 @@ async def accept_apart(turn: Turn, requests: Sequence[AcceptRequest]) -> list[Ac
     An identity that another node claims meanwhile fails it: run again, it finds the identity.
     """
     orders = orders_of(item for request in requests for item in request.events)
-    return await turn.transact(lambda t: _accept(t, requests), Guards(catalogue=False, orders=orders))
+    changes = any(request.new_tenants for request in requests)
+    return await turn.transact(lambda t: _accept(t, requests), Guards(catalogue=changes, orders=orders))
 
 
 async def _accept(t: Transaction, requests: Sequence[AcceptRequest]) -> list[AcceptResult]:

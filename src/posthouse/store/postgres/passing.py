@@ -48,7 +48,7 @@ def _guards_of(handed: Sequence[Handed], *, doubted: bool) -> Guards:
     if doubted:
         sources.add(deduping.GUARD)
     return Guards(
-        catalogue=False,
+        catalogue=any(reading.new_tenants for reading, _now in handed),
         sources=tuple(sorted(sources)),
         orders=orders_of(event.new for reading, _now in handed for event in reading.events),
     )

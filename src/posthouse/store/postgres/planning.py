@@ -5,8 +5,10 @@ from typing import Any, Final
 
 from msgspec.structs import astuple
 
+from posthouse.core.model import Tenant
 from posthouse.core.rules import SUPERSEDED, Order
 from posthouse.store.postgres.binding import columns
+from posthouse.store.postgres.catalogue import raise_version
 from posthouse.store.postgres.transact import Transaction
 from posthouse.store.protocol import NewEvent
 from posthouse.store.shared.planning import EventRows, Row
@@ -52,7 +54,8 @@ def periods_of(rows: EventRows) -> list[list[Any]]:
 async def write_events(t: Transaction, rows: EventRows) -> None:
     """Write events with all that they owe, where to look for them, and their tenants.
 
-    The transaction holds the catalogue, and the guards of :func:`orders_of` these events.
+    The transaction holds the catalogue (to change it, if there are tenants), and the guards of :func:`orders_of` these
+    events.
     """
     if rows.events:
         events = columns([event_row(item) for item in rows.events], _EVENT_COLUMNS)
@@ -62,10 +65,15 @@ async def write_events(t: Transaction, rows: EventRows) -> None:
     if rows.ordered:
         await _write_ordered(t, rows)
     if rows.tenants:
-        tenants = sorted(
-            (str(tenant.environment), tenant.id, tenant.name, tenant.created_at) for tenant in rows.tenants
-        )
-        await t.count("insert_tenants", *columns(tenants, 4))
+        await _write_tenants(t, rows.tenants)
+
+
+async def _write_tenants(t: Transaction, tenants: Sequence[Tenant]) -> None:
+    """Those that are new; with one, the catalogue has a new version, by which other copies of it hear of them."""
+    assert t.version is not None, "whoever may make tenants holds the catalogue"
+    rows = sorted((str(tenant.environment), tenant.id, tenant.name, tenant.created_at) for tenant in tenants)
+    if await t.count("insert_tenants", *columns(rows, 4), t.version + 1):
+        await raise_version(t)
 
 
 async def _write_ordered(t: Transaction, rows: EventRows) -> None:

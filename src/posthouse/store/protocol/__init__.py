@@ -13,7 +13,13 @@ import asyncio
 from typing import Protocol
 
 from posthouse.store.protocol.admin import AdminFacet, StoreStats
-from posthouse.store.protocol.catalogue import CatalogueFacet, CatalogueSnapshot, Remembered
+from posthouse.store.protocol.catalogue import (
+    CatalogueChanges,
+    CatalogueFacet,
+    CatalogueSnapshot,
+    Outdated,
+    Remembered,
+)
 from posthouse.store.protocol.inbound import (
     Arrival,
     Doubt,
@@ -62,6 +68,7 @@ __all__ = [
     "Arrival",
     "Backlog",
     "Books",
+    "CatalogueChanges",
     "CatalogueFacet",
     "CatalogueSnapshot",
     "DeliveryQuery",
@@ -81,6 +88,7 @@ __all__ = [
     "LedgerFacet",
     "NewEvent",
     "Origin",
+    "Outdated",
     "Ownership",
     "PassResult",
     "PassedOn",
