@@ -316,10 +316,10 @@ class Endpoints:
             result = await self._intake.submit(AcceptRequest((new,), self._catalogue.version))
             if isinstance(result, IdentityReused):
                 raise IdempotencyConflict
-            if isinstance(result, StaleCatalogue):
-                await self._catalogue.refresh()
-                continue
-            return result[0], endpoint.key
+            if isinstance(result, tuple):
+                return result[0], endpoint.key
+            assert isinstance(result, StaleCatalogue), "it keeps no order, so nothing overtakes it"
+            await self._catalogue.refresh()
         raise StoreUnavailable("The endpoints keep changing faster than a test can be sent.")
 
     # -- inside -------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from posthouse.gateway.hints import Hints, InboxHints
 from posthouse.gateway.incidents import Incidents
 from posthouse.gateway.intake import IntakeBatcher
 from posthouse.gateway.jobs import Jobs
+from posthouse.gateway.key_source import KeySource
 from posthouse.gateway.keys import Keys
 from posthouse.gateway.principal import Authenticator
 from posthouse.gateway.publish import Publisher
@@ -63,7 +64,7 @@ class Gateway:
         metrics: Metrics,
         clock: Clock,
         entropy: Entropy,
-        new_key: Callable[[], int],
+        new_key: KeySource,
         policy: AddressPolicy,
         resolve: Resolve,
         room: Callable[[], int],

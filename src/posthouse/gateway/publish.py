@@ -24,9 +24,10 @@ from posthouse.core.ports import Clock
 from posthouse.core.routing import validate_event_type
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.intake import IntakeBatcher
+from posthouse.gateway.key_source import KeySource
 from posthouse.gateway.routes import EventRouter
 from posthouse.gateway.selection import Selection
-from posthouse.store.protocol import Accepted, AcceptRequest, IdentityReused, StaleCatalogue
+from posthouse.store.protocol import Accepted, AcceptRequest, IdentityReused, Overtaken, StaleCatalogue
 
 _T = TypeVar("_T")
 
@@ -80,7 +81,7 @@ class Publisher:
         router: EventRouter,
         intake: IntakeBatcher,
         clock: Clock,
-        new_key: Callable[[], int],
+        new_key: KeySource,
         *,
         reach: Reach = pass_by,
     ) -> None:
@@ -176,6 +177,10 @@ class Publisher:
                 return result
             if isinstance(result, IdentityReused):
                 raise _reused(result, len(prepared))
+            if isinstance(result, Overtaken):
+                self._new_key.raise_to(result.floor)
+                prepared = [_with_key(item, self._new_key()) for item in prepared]
+                continue
             assert isinstance(result, StaleCatalogue)
             await self._catalogue.refresh()
         raise StoreUnavailable("The endpoints keep changing faster than events can be routed.")
@@ -202,6 +207,14 @@ class Publisher:
             )
             raise TooLarge(message, hint="Split the batch.")
         return AcceptRequest(tuple(events), version, tuple(new_tenants.values()))
+
+
+def _with_key(item: _Prepared, key: int) -> _Prepared:
+    """The same event under another key; an id that was made of the key is made anew."""
+    event = item.event
+    made = event.id == make_id(EVENT, event.key)  # none of the publisher's own has this form
+    event = msgspec.structs.replace(event, key=key, id=make_id(EVENT, key) if made else event.id)
+    return _Prepared(event, item.lane, item.identities, item.fingerprint)
 
 
 def check_idempotency_key(text: str) -> str:

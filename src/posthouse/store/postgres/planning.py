@@ -6,7 +6,7 @@ from typing import Any, Final
 from msgspec.structs import astuple
 
 from posthouse.core.model import Tenant
-from posthouse.core.rules import SUPERSEDED, Order
+from posthouse.core.rules import SUPERSEDED
 from posthouse.store.postgres.binding import columns
 from posthouse.store.postgres.catalogue import raise_version
 from posthouse.store.postgres.transact import Transaction
@@ -19,19 +19,6 @@ SLICE_ROWS: Final = 10_000  #: of one statement: what is built for it is held in
 _EVENT_COLUMNS: Final = 10
 _OBLIGATION_COLUMNS: Final = 6
 _ORDERED_COLUMNS: Final = 7
-
-
-def orders_of(events: Iterable[NewEvent]) -> tuple[tuple[int, str], ...]:
-    """The endpoints and ordering keys whose guards to hold while these events are written."""
-    return tuple(
-        {
-            (endpoint_key, item.event.ordering_key)
-            for item in events
-            if item.event.ordering_key is not None
-            for endpoint_key, order in zip(item.owed, item.orders, strict=False)
-            if order is not Order.NONE
-        }
-    )
 
 
 def event_row(item: NewEvent) -> Row:

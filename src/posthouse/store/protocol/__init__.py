@@ -45,6 +45,7 @@ from posthouse.store.protocol.intake import (
     IdentityReused,
     Intake,
     NewEvent,
+    Overtaken,
     StaleCatalogue,
 )
 from posthouse.store.protocol.jobs import JobsFacet, JobStep
@@ -89,6 +90,7 @@ __all__ = [
     "NewEvent",
     "Origin",
     "Outdated",
+    "Overtaken",
     "Ownership",
     "PassResult",
     "PassedOn",
