@@ -55,13 +55,10 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Issued(msgspec.Struct, frozen=True):
-    """An endpoint with the secret that was just made for it.
-
-    ``secret`` is None only for a repeat of a request whose secret is no longer valid.
-    """
+    """An endpoint with the secret that was just made for it."""
 
     endpoint: Endpoint
-    secret: str | None
+    secret: str | None  #: None only for a repeat of a request whose secret is no longer valid
 
 
 class Endpoints:
@@ -164,7 +161,7 @@ class Endpoints:
 
         With another order it returns when all that is owed is in line with it; until then nothing is sent.
         """
-        async with self._locks.of(self.get(environment, endpoint_id).key):
+        async with self._locks.of(parse_id(ENDPOINT, endpoint_id)):
             return await decided(self._catalogue, lambda: self._update(environment, endpoint_id, change))
 
     async def _update(self, environment: Environment, endpoint_id: str, change: EndpointChange) -> Endpoint:
@@ -184,7 +181,8 @@ class Endpoints:
             await reorder(self._store.work, before, self._clock)
         endpoint = msgspec.structs.replace(changed_endpoint(released(before), change), updated_at=self._clock.now_ms())
         if endpoint.rules.order is not before.rules.order:
-            held = await self._put(held_for_reordering(endpoint))
+            held = held_for_reordering(endpoint)
+            held = await self._put(held)
             await reorder(self._store.work, held, self._clock)
             endpoint = await self._put_state(held, endpoint.state, endpoint.state_reason)
         else:
@@ -278,7 +276,6 @@ class Endpoints:
         if not 0 <= overlap_ms <= limits.SECRET_OVERLAP_MS_MAX:
             message = f"It is 0 to {limits.SECRET_OVERLAP_MS_MAX} milliseconds."
             raise InvalidInput.at("overlap_ms", "out_of_range", message, hint="Use a value in that range.")
-        key = self.get(environment, endpoint_id).key
         request = ("rotate", endpoint_id, secret, overlap_ms)
 
         async def decide() -> Issued:
@@ -290,10 +287,11 @@ class Endpoints:
             new = secret or generate_secret(self._entropy.token(SECRET_BYTES))
             secrets = rotated(endpoint.secrets, Secret(new, now), now=now, overlap_ms=overlap_ms)
             changed = msgspec.structs.replace(endpoint, secrets=secrets, updated_at=now)
-            remember = self._repeats.remember(environment, idempotency_key, request, key, new)
+            remember = self._repeats.remember(environment, idempotency_key, request, endpoint.key, new)
             return Issued(await self._put(changed, remember=remember), new)
 
-        async with self._repeats.lock(environment, idempotency_key), self._locks.of(key):
+        lock = self._locks.of(parse_id(ENDPOINT, endpoint_id))
+        async with self._repeats.lock(environment, idempotency_key), lock:
             return await decided(self._catalogue, decide)
 
     async def send_test(
@@ -338,7 +336,7 @@ class Endpoints:
             self._resume_work(endpoint)
             return endpoint
 
-        async with self._locks.of(self.get(environment, endpoint_id).key):
+        async with self._locks.of(parse_id(ENDPOINT, endpoint_id)):
             return await decided(self._catalogue, decide)
 
     async def _put(self, endpoint: Endpoint, *, remember: Remembered | None = None) -> Endpoint:

@@ -124,7 +124,7 @@ class Sources:
                 rules=rules,
             )
 
-        async with self._locks.of(self.get(environment, source_id).key):
+        async with self._locks.of(parse_id(SOURCE, source_id)):
             return await decided(self._catalogue, decide)
 
     async def pause(
@@ -139,7 +139,7 @@ class Sources:
                 rules = msgspec.structs.replace(rules, while_paused=while_paused)
             return await self._put(source, state=SourceState.PAUSED, rules=rules)
 
-        async with self._locks.of(self.get(environment, source_id).key):
+        async with self._locks.of(parse_id(SOURCE, source_id)):
             return await decided(self._catalogue, decide)
 
     async def resume(self, environment: Environment, source_id: str) -> Source:
@@ -148,7 +148,7 @@ class Sources:
         async def decide() -> Source:
             return await self._put(self.get(environment, source_id), state=SourceState.ACTIVE)
 
-        async with self._locks.of(self.get(environment, source_id).key):
+        async with self._locks.of(parse_id(SOURCE, source_id)):
             return await decided(self._catalogue, decide)
 
     async def delete(self, environment: Environment, source_id: str) -> Source:
@@ -157,7 +157,7 @@ class Sources:
         async def decide() -> Source:
             return await self._put(source_of(self._catalogue, environment, source_id), state=SourceState.DELETED)
 
-        async with self._locks.of(source_of(self._catalogue, environment, source_id).key):
+        async with self._locks.of(parse_id(SOURCE, source_id)):
             return await decided(self._catalogue, decide)
 
     async def rotate_secret(
@@ -173,7 +173,6 @@ class Sources:
 
         Raises NotFound, InvalidInput, IdempotencyConflict, and Conflict if the secret is in use already.
         """
-        key = self.get(environment, source_id).key
         request = ("source secret", source_id, secret, overlap_ms)
 
         async def decide() -> Source:
@@ -182,12 +181,13 @@ class Sources:
                 return await self._made_before(made.ref)
             source = self.get(environment, source_id)
             check_new_secret(secret, preset_of(source))
-            remember = self._repeats.remember(environment, idempotency_key, request, key, None)
+            remember = self._repeats.remember(environment, idempotency_key, request, source.key, None)
             changed = self._with_secret(source, secret, overlap_ms)
             version = await self._facet.put_source(changed, seen=source.revision, remember=remember)
             return self._changed(changed, version)
 
-        async with self._repeats.lock(environment, idempotency_key), self._locks.of(key):
+        lock = self._locks.of(parse_id(SOURCE, source_id))
+        async with self._repeats.lock(environment, idempotency_key), lock:
             return await decided(self._catalogue, decide)
 
     async def agree(self, source: Source, secret: str) -> None:
