@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import suppress
 
-from posthouse.core.errors import PosthouseError
 from posthouse.core.limits import CATALOGUE_LOOK_MS
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.telemetry import Log, log
@@ -40,7 +39,7 @@ class Follower:
             try:
                 await self._catalogue.refresh()
                 is_failing = False
-            except PosthouseError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next look may go well
                 if not is_failing:  # said once, not twice a second for as long as the store is away
                     log(Log.LOOP_FAILED, exc_info=error, loop="catalogue")
                 is_failing = True

@@ -126,9 +126,10 @@ class Keys:
                 "This is the last live key with the scope 'admin'.", hint="Make another one first, then revoke it."
             )
         revoked = msgspec.structs.replace(api_key, revoked_at=self._clock.now_ms())
-        # By the version of everything: another node may be about to revoke the key because of which this one is not
-        # the last.
-        version = await self._facet.put_api_key(revoked, seen=api_key.revision, version=self._catalogue.version)
+        # An admin's is decided by the version of everything: another node may be about to revoke the key because of
+        # which this one is not the last.
+        decided_by = self._catalogue.version if api_key.scope is Scope.ADMIN else None
+        version = await self._facet.put_api_key(revoked, seen=api_key.revision, version=decided_by)
         return self._catalogue.apply_api_key(revoked, version)
 
     async def _create(

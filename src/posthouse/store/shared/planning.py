@@ -49,18 +49,19 @@ class EventRows:
         self._refused: set[Place] = set()
 
     def overtaken(self, item: NewEvent) -> int | None:
-        """The key above which an event must have its own so as to stand behind what is open; None if it has.
-
-        What comes later at the same place is refused too: it would stand ahead of what is refused now.
-        """
+        """The key above which an event must have its own so as to stand behind what is open; None if it has."""
         places = places_of(item)
         if not places:
             return None
         floor = max(max(self._open.get(place, 0), self._added.get(place, 0)) for place in places)
         if item.event.key > floor and self._refused.isdisjoint(places):
             return None
-        self._refused.update(places)
         return floor
+
+    def refuse(self, items: Iterable[NewEvent]) -> None:
+        """These come again later: what comes at their places meanwhile would stand ahead of them, and is overtaken."""
+        for item in items:
+            self._refused.update(places_of(item))
 
     def add(self, item: NewEvent) -> None:
         """One event with all that it owes."""
@@ -174,7 +175,10 @@ class AcceptPlan:
         if reused or floor is not None:
             self.rows.take_back(before)
             self._forget(new_identities)
-            return IdentityReused(tuple(reused)) if reused or floor is None else Overtaken(floor)
+            if reused or floor is None:
+                return IdentityReused(tuple(reused))
+            self.rows.refuse(request.events)
+            return Overtaken(floor)
         self.rows.add_tenants(request.new_tenants)
         return tuple(accepted)
 

@@ -38,6 +38,10 @@ class Events(Protocol):
         """The key above which an event must have its own; None if it has."""
         ...
 
+    def refuse(self, items: Iterable[NewEvent]) -> None:
+        """These come again later, and nothing ahead of them."""
+        ...
+
     def add(self, item: NewEvent) -> None:
         """One event."""
         ...
@@ -97,6 +101,7 @@ class ReadingRows:
         reading, now = handed
         floor = self._overtaken(reading)
         if floor is not None:
+            self._events.refuse(event.new for event in reading.events)
             return Overtaken(floor)
         item = reading.item
         self.gone.append(place_of(handed))

@@ -44,10 +44,12 @@ class TestOvertaken:
         first, later = ordered(scene, 7), ordered(scene, 7)
         aside = ordered(scene, 7, key="b")
         await scene.accept(first)
-        requests = [AcceptRequest((new,), 0) for new in (early, later, aside)]
+        beside, behind = ordered(scene, 8), ordered(scene, 8)
+        requests = [AcceptRequest(news, 0) for news in ((early, beside), (later,), (aside,), (behind,))]
         results = await scene.store.intake.accept(requests)
         assert results[:2] == [Overtaken(first.event.key)] * 2
         assert isinstance(results[2], tuple)
+        assert isinstance(results[3], Overtaken)  # the first one holds an event of its place as well
         again = replace(ordered(scene, 7), identities=early.identities, fingerprint=b"f")
         (accepted,) = await scene.accept(again)  # type: ignore[misc]  # it is accepted
         assert accepted.duplicate is False
