@@ -57,7 +57,9 @@ class Accept:
             if i not in self.repeats:
                 _write_event(rows, new)
         for tenant in self.tenants:
-            rows["tenants"].setdefault((tenant.environment, tenant.id), (tenant.name, tenant.created_at))
+            if (tenant.environment, tenant.id) not in rows["tenants"]:
+                rows["tenants"][tenant.environment, tenant.id] = (tenant.name, tenant.created_at)
+                _raise_version(rows)
 
 
 def _write_event(rows: Rows, new: NewEvent) -> None:
