@@ -13,11 +13,11 @@ from posthouse.config import Config
 from posthouse.core.address import AddressPolicy
 from posthouse.core.errors import PosthouseError
 from posthouse.core.failpoints import Reach, pass_by
-from posthouse.core.model import Environment, Scope
 from posthouse.core.ports import Clock, Entropy
 from posthouse.engine.engine import Engine
 from posthouse.engine.recovery import Recovery
 from posthouse.gateway.catalogue import Catalogue
+from posthouse.gateway.follower import Follower
 from posthouse.gateway.gateway import Gateway
 from posthouse.gateway.key_source import KeySource
 from posthouse.gateway.refused import RefusedRoom
@@ -61,6 +61,7 @@ class Node:
         self.metrics = metrics or Metrics()
         self.name = f"node-{entropy.token(_NAME_BYTES).hex()}"
         catalogue = Catalogue(store.catalogue)
+        self._follower = Follower(catalogue)
         self.engine = self._make_engine(config, catalogue)
         new_key = KeySource(clock, node=NODE_NUMBER, floor=key_floor)
         router = EventRouter(catalogue, fresh_seconds=config.fresh_seconds)
@@ -104,7 +105,7 @@ class Node:
             readiness=Readiness(self._probe, self._unready, clock.monotonic),
             metrics=self.metrics.render,
         )
-        self._recovery = Recovery(store, catalogue, self.engine, self.inbox)
+        self._recovery = Recovery(store, catalogue, self.engine)
         self._watch: asyncio.Task[None] | None = None
         self._findings: tuple[str, ...] = ()
         self._store_bytes = self._wal_bytes = 0
@@ -144,8 +145,7 @@ class Node:
         """
         gateway = self.gateway
         await gateway.catalogue.refresh()
-        if not gateway.catalogue.api_keys(Environment.LIVE):
-            await gateway.keys.create_key(Environment.LIVE, Scope.ADMIN, _FIRST_KEY_NAME, before_stored=keep_first_key)
+        await gateway.keys.create_first(_FIRST_KEY_NAME, before_stored=keep_first_key)
         await self._keeper.start()
         owners = await self._ports.store.ownership.owners()
         await self.engine.start(
@@ -155,6 +155,7 @@ class Node:
         self.inbox.start()
         self._recovery.start()
         gateway.outbox.start()
+        self._follower.start()
         self._watch = asyncio.create_task(self._keep_house())
 
     async def stop(self, *, drain_seconds: float | None = None) -> None:
@@ -165,6 +166,7 @@ class Node:
             await asyncio.wait([self._watch])
         await self._recovery.stop()
         await self.gateway.outbox.stop()
+        await self._follower.stop()
         await self.gateway.receiver.close()
         await self.gateway.intake.close()
         await self.inbox.stop()

@@ -89,7 +89,10 @@ async def rows_in(cluster: Cluster, database: str) -> dict[str, list[Any]]:
     """All rows of a store that an archive has."""
     connection = await connect(cluster, database)
     await connection.execute(f"SET search_path = {SCHEMA}")
-    tables = [row[0] for row in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", SCHEMA)]
+    query = """
+        SELECT relname FROM pg_class
+        WHERE relnamespace = $1::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition"""
+    tables = [row[0] for row in await connection.fetch(query, SCHEMA)]
     found = {
         table: [tuple(row) for row in await connection.fetch(f'SELECT * FROM "{table}" AS t ORDER BY t::text')]  # noqa: S608 - ours
         for table in tables

@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from posthouse.testing.conformance import (
+    Pair,
+    Scene,
     Stores,
     TestAudit,
     TestCatalogue,
+    TestChanges,
     TestDiscarding,
     TestHealth,
     TestInbound,
@@ -24,9 +27,11 @@ from posthouse.testing.conformance import (
     TestLedger,
     TestLife,
     TestOrder,
+    TestOvertaken,
     TestOwnership,
     TestParking,
     TestQueues,
+    TestRaces,
     TestReordering,
     TestRetiming,
     TestRetrying,
@@ -41,6 +46,7 @@ from posthouse.testing.postgres.databases import drop_database, make_database, o
 __all__ = [
     "TestAudit",
     "TestCatalogue",
+    "TestChanges",
     "TestDiscarding",
     "TestHealth",
     "TestInbound",
@@ -57,9 +63,11 @@ __all__ = [
     "TestLedger",
     "TestLife",
     "TestOrder",
+    "TestOvertaken",
     "TestOwnership",
     "TestParking",
     "TestQueues",
+    "TestRaces",
     "TestReordering",
     "TestRetiming",
     "TestRetrying",
@@ -75,5 +83,17 @@ async def stores(cluster: Cluster) -> AsyncIterator[Stores]:
     name = await make_database(cluster)
     stores = Stores(lambda: open_store_at(cluster.dsn(name)))
     yield stores
+    await stores.close()
+    await drop_database(cluster, name)
+
+
+@pytest.fixture
+async def pair(cluster: Cluster) -> AsyncIterator[Pair]:
+    name = await make_database(cluster)
+    stores = Stores(lambda: open_store_at(cluster.dsn(name)))
+    scene = await stores.open()
+    other = await open_store_at(cluster.dsn(name))
+    yield Pair(scene, Scene(other, "other", scene.epochs, scene.values))
+    await other.close()
     await stores.close()
     await drop_database(cluster, name)

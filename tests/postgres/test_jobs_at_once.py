@@ -181,7 +181,7 @@ async def test_nothing_is_opened_for_an_endpoint_that_is_deleted(nodes: Nodes) -
     async def delete() -> None:
         await until(lambda: has_done(other, job, 4))
         catalogue, work = other.store.catalogue, other.store.work
-        await catalogue.set_endpoint_state(endpoint.key, EndpointState.DELETED, reason=None, now=NOW)
+        await catalogue.set_endpoint_state(endpoint.key, EndpointState.DELETED, seen=1, reason=None, now=NOW)
         while await work.discard_endpoint(endpoint.key, reason="deleted", now=NOW, limit=7):
             pass
 

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from posthouse.core.delivery import State
 from posthouse.core.jobs import JobKind
@@ -104,7 +105,7 @@ async def test_an_endpoint_that_cannot_be_read_takes_no_other_along(
     await outside.execute(f"UPDATE endpoints SET {column} = $1 WHERE key = $2", text, bad.key)  # noqa: S608 - a column of ours
     found = {endpoint.key: endpoint for endpoint in (await catalogue.load()).endpoints}
     assert set(found) == {bad.key, good.key}
-    assert found[good.key] == good
+    assert found[good.key] == replace(good, revision=2)
     assert await catalogue.endpoint(bad.key) == found[bad.key] != bad
 
 
@@ -115,7 +116,7 @@ async def test_secrets_of_a_source_that_cannot_be_read_are_none(scene: Scene, ou
         await scene.store.catalogue.put_source(source)
     await outside.execute("UPDATE sources SET secrets = '[1]', rules = 'no JSON' WHERE key = $1", bad.key)
     found = (await scene.store.catalogue.load()).sources
-    assert (found[0].key, found[0].secrets, found[1]) == (bad.key, (), good)
+    assert (found[0].key, found[0].secrets, found[1]) == (bad.key, (), replace(good, revision=2))
 
 
 async def test_rules_of_a_tenant_that_cannot_be_read_are_none(scene: Scene, outside: Outside) -> None:
@@ -123,7 +124,7 @@ async def test_rules_of_a_tenant_that_cannot_be_read_are_none(scene: Scene, outs
     for one in (bad, good):
         await scene.store.catalogue.put_tenant(one)
     await outside.execute("UPDATE tenants SET rules = '[1]' WHERE id = 'bad'")
-    assert (await scene.store.catalogue.load()).tenants == (bad, good)
+    assert (await scene.store.catalogue.load()).tenants == (replace(bad, revision=1), replace(good, revision=2))
 
 
 # -- text that cannot be stored -------------------------------------------------------------------------
@@ -195,8 +196,14 @@ async def test_the_catalogue_is_read_in_parts(scene: Scene, monkeypatch: pytest.
         await catalogue.put_source(source)
     for one in tenants:
         await catalogue.put_tenant(one)
-    snapshot = await catalogue.load()
-    assert (snapshot.endpoints, snapshot.sources, snapshot.tenants) == (endpoints, sources, tenants)
+    expected = (
+        tuple(replace(endpoint, revision=n) for n, endpoint in enumerate(endpoints, 1)),
+        tuple(replace(source, revision=n) for n, source in enumerate(sources, 7)),
+        tuple(replace(one, revision=n) for n, one in enumerate(tenants, 11)),
+    )
+    snapshot, changes = await catalogue.load(), await catalogue.changes(0)
+    assert (snapshot.endpoints, snapshot.sources, snapshot.tenants) == expected
+    assert (changes.endpoints, changes.sources, changes.tenants) == expected
     assert snapshot.version == 20
 
 

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from posthouse.core import limits
@@ -464,8 +465,8 @@ async def test_a_tenant_that_was_named_first_is_known(scene: Scene) -> None:
     await say(await scene.connect(), "a", tenant="acme")
     await scene.sluice.empty()
     tenant = scene.sluice.catalogue.tenant(Environment.LIVE, "acme")
-    assert tenant is not None
-    assert tenant in (await scene.sluice.store.catalogue.load()).tenants
+    (stored,) = (await scene.sluice.store.catalogue.load()).tenants
+    assert tenant == msgspec.structs.replace(stored, revision=0)  # which one it has is read later
 
 
 async def test_what_waited_for_long_starts_behind_what_is_fresh(scene: Scene) -> None:

@@ -60,7 +60,7 @@ class Load:
             endpoint_key = chance.choice(TENANTS["acme"])
             count = sum(delivery[1] == endpoint_key for delivery in rows["obligations"])
             return [DiscardEndpoint(endpoint_key, count, self._tick())]
-        operations: list[Operation] = [self._accept(rows) for _ in range(chance.randrange(4))]
+        operations: list[Operation] = [self._accept(rows, is_first=n == 0) for n in range(chance.randrange(4))]
         untouched = [(d[0], d[1]) for d in rows["obligations"]]
         chance.shuffle(untouched)
         if untouched and chance.random() < 0.7:
@@ -75,7 +75,8 @@ class Load:
 
     # -- publishers ---------------------------------------------------------------------------------
 
-    def _accept(self, rows: Rows) -> Accept:
+    def _accept(self, rows: Rows, *, is_first: bool) -> Accept:
+        """``is_first`` of its turn: it alone names its tenant, so that a turn raises the catalogue's version once."""
         chance = self._chance
         tenant = chance.choice(sorted(TENANTS))
         count = chance.choice(self._counts)
@@ -87,7 +88,7 @@ class Load:
             repeats[count - 1] = _answer_to(rows, identity)
             events[-1] = _repeat(events[-1], identity, rows)
         named = Tenant(id=tenant, environment=Environment.LIVE, name=tenant, created_at=NOW)
-        return Accept(tuple(events), _version(rows), repeats, (named,))
+        return Accept(tuple(events), _version(rows), repeats, (named,) if is_first else ())
 
     def _event(self, tenant: str, identity: str | None) -> NewEvent:
         chance = self._chance

@@ -8,7 +8,16 @@ from store_rows import Rows
 from posthouse.core.delivery import State
 from posthouse.core.errors import NotFound
 from posthouse.core.model import Endpoint, EndpointState, Lane, Tenant, slot_of
-from posthouse.store.protocol import Accepted, AcceptRequest, NewEvent, Remembered, Settled, Settlement, Store
+from posthouse.store.protocol import (
+    Accepted,
+    AcceptRequest,
+    NewEvent,
+    Outdated,
+    Remembered,
+    Settled,
+    Settlement,
+    Store,
+)
 from posthouse.store.sqlite.rows import PERIOD_BITS
 
 Delivery = tuple[int, int]  # event key, endpoint key
@@ -48,7 +57,9 @@ class Accept:
             if i not in self.repeats:
                 _write_event(rows, new)
         for tenant in self.tenants:
-            rows["tenants"].setdefault((tenant.environment, tenant.id), (tenant.name, tenant.created_at))
+            if (tenant.environment, tenant.id) not in rows["tenants"]:
+                rows["tenants"][tenant.environment, tenant.id] = (tenant.name, tenant.created_at)
+                _raise_version(rows)
 
 
 def _write_event(rows: Rows, new: NewEvent) -> None:
@@ -196,11 +207,17 @@ class SetState:
     exists: bool = True
 
     async def play(self, store: Store) -> bool:
-        try:
-            await store.catalogue.set_endpoint_state(self.endpoint_key, self.state, reason="rig", now=self.now)
-        except NotFound:
-            return not self.exists
-        return self.exists
+        catalogue = store.catalogue
+        while True:
+            stored = await catalogue.endpoint(self.endpoint_key)
+            seen = 0 if stored is None else stored.revision
+            try:
+                await catalogue.set_endpoint_state(self.endpoint_key, self.state, seen=seen, reason="rig", now=self.now)
+            except NotFound:
+                return not self.exists
+            except Outdated:
+                continue
+            return self.exists
 
     def write(self, rows: Rows) -> None:
         if self.exists:

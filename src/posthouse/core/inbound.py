@@ -61,6 +61,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int = 0
     updated_at: int = 0
     rules: SourceRules = DEFAULT_SOURCE_RULES
+    revision: int = 0  #: the catalogue's version that its latest change made; 0: the store does not have it yet
 
     def secrets_at(self, now: int) -> tuple[str, ...]:
         """The secrets that count at ``now``, newest first."""

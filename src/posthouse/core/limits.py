@@ -146,6 +146,7 @@ JOB_COUNT_DELIVERIES_MAX: Final = 10_000  #: counted between two writes of how m
 
 # Time.
 COMMIT_INTERVAL_MS: Final = 4  #: a commit gathers for at most this long
+CATALOGUE_LOOK_MS: Final = 500  #: between two questions whether another node changed the catalogue
 LEASE_MS: Final = 10_000
 LEASE_RENEW_MS: Final = 2_000
 FRESH_SECONDS_DEFAULT: Final = 300  #: an event older than this starts in the backlog lane

@@ -82,6 +82,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int = 0
     updated_at: int = 0
     rules: Rules = DEFAULT_RULES
+    revision: int = 0  #: the catalogue's version that its latest change made; 0: the store does not have it yet
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -144,6 +145,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     created_at: int
     revoked_at: int | None = None
+    revision: int = 0  #: the catalogue's version that its latest change made; 0: the store does not have it yet
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +156,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     created_at: int
     rules: TenantRules = DEFAULT_TENANT_RULES
+    revision: int = 0  #: the catalogue's version that its latest change made; 0: the store does not have it yet
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -205,7 +205,7 @@ async def _spoil_endpoint(ground: Ground) -> None:
         endpoint = await store.catalogue.endpoint(key)
         assert endpoint is not None, "the node has stored it"
         secret = Secret(SPOILED_SECRET, created_at=endpoint.created_at)
-        await store.catalogue.put_endpoint(msgspec.structs.replace(endpoint, secrets=(secret,)))
+        await store.catalogue.put_endpoint(msgspec.structs.replace(endpoint, secrets=(secret,)), seen=endpoint.revision)
     finally:
         await store.close()
 

@@ -3,13 +3,9 @@
 import asyncio
 from typing import Final
 
-import msgspec
-
 from posthouse.core.errors import PosthouseError
-from posthouse.core.model import EndpointState, Environment
 from posthouse.engine.engine import Engine
 from posthouse.gateway.catalogue import Catalogue
-from posthouse.gateway.hints import InboxHints
 from posthouse.store.protocol import Store
 from posthouse.telemetry import Log, log
 
@@ -24,11 +20,10 @@ class Recovery:
     filled again from the rows, and a catalogue whose version went back is read as if there had been none.
     """
 
-    def __init__(self, store: Store, catalogue: Catalogue, engine: Engine, inbox: InboxHints) -> None:
+    def __init__(self, store: Store, catalogue: Catalogue, engine: Engine) -> None:
         self._store = store
         self._catalogue = catalogue
         self._engine = engine
-        self._inbox = inbox
         self._back = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -60,25 +55,8 @@ class Recovery:
                 await asyncio.sleep(AGAIN_S)
 
     async def _read_anew(self) -> None:
-        went_back = await self._catalogue.went_back()
-        if went_back:
-            await self._catalogue.refresh(anew=True)
-            self._tell_all()
+        await self._catalogue.refresh()  # what it says of changes that were forgotten, or made, it tells by itself
         for desk in self._engine.board.desks():
             self._engine.board.forget_all(desk)
         await self._engine.survey()
-        log(Log.STORE_READ_ANEW, catalogue=went_back)
-
-    def _tell_all(self) -> None:
-        """Whatever works with an endpoint, a tenant or a source works with it as it is now."""
-        for desk in self._engine.board.desks():
-            found = self._catalogue.endpoint(desk.endpoint.key)
-            if found is None:
-                found = msgspec.structs.replace(desk.endpoint, state=EndpointState.DELETED)
-            if found != desk.endpoint:
-                self._engine.endpoint_changed(found)
-        for environment in Environment:
-            for tenant in self._catalogue.tenants(environment):
-                self._engine.tenant_changed(tenant)
-            for source in self._catalogue.sources(environment):
-                self._inbox.source_changed(source)
+        log(Log.STORE_READ_ANEW)

@@ -1,12 +1,16 @@
 """The node's in-memory catalogue: endpoints, sources, tenants and API keys, and the routes made from them."""
 
+import asyncio
 from collections.abc import Iterable
+from typing import Protocol
+
+from msgspec.structs import replace
 
 from posthouse.core.inbound import Source, SourceState
 from posthouse.core.model import ApiKey, Endpoint, EndpointState, Environment, Tenant
 from posthouse.core.routing import Router
-from posthouse.core.rules import Order
-from posthouse.store.protocol import CatalogueFacet
+from posthouse.core.rules import DEFAULT_TENANT_RULES, Order
+from posthouse.store.protocol import CatalogueChanges, CatalogueFacet, CatalogueSnapshot
 
 
 class Routes:
@@ -37,16 +41,47 @@ class Routes:
         return tuple(key for key in owed if key not in wanted or source_key in wanted[key])
 
 
+class DeliveryListener(Protocol):
+    """Hears of endpoints and tenants that other nodes changed; the engine."""
+
+    def endpoint_changed(self, endpoint: Endpoint) -> None:
+        """This is the endpoint as it is now."""
+        ...
+
+    def tenant_changed(self, tenant: Tenant) -> None:
+        """This is the tenant as it is now."""
+        ...
+
+
+class SourceListener(Protocol):
+    """Hears of sources that other nodes changed; the inbox."""
+
+    def source_changed(self, source: Source) -> None:
+        """This is the source as it is now."""
+        ...
+
+
 class Catalogue:
     """A copy of the store's catalogue at :attr:`version`.
 
     Accepting compares the version inside its transaction, so a stale copy costs a repeat, never a
-    wrong route. Writers apply their own change here after its commit.
+    wrong route. Writers apply their own change here after its commit; what other nodes changed is read from the store
+    and told to whoever listens, as a change of this node is.
+
+    Attributes:
+        version: everything up to this version of the store's catalogue is in the copy.
+        behind: set while the store is known to have another version.
     """
 
     def __init__(self, facet: CatalogueFacet) -> None:
         self._facet = facet
         self.version = -1
+        self.behind = asyncio.Event()
+        self._ahead: set[int] = set()  # later versions, each of which made one change that is in the copy already
+        self._applied = 0
+        self._listeners: tuple[DeliveryListener, SourceListener] | None = None
+        self._reading = asyncio.Lock()
+        self._asked = self._answered = 0
         self._endpoints: dict[int, Endpoint] = {}
         # Per tenant as well, so that a change costs that tenant's endpoints and not everybody's.
         self._by_tenant: dict[tuple[Environment, str], dict[int, Endpoint]] = {}
@@ -57,16 +92,78 @@ class Catalogue:
         self._sources_by_token: dict[str, Source] = {}
         self._routes: dict[tuple[Environment, str], Routes] = {}
 
-    async def went_back(self) -> bool:
-        """Whether the store has forgotten changes that this copy has: it is another server, which never got them."""
-        return await self._facet.version() < self.version
+    # -- from the store -----------------------------------------------------------------------
 
-    async def refresh(self, *, anew: bool = False) -> None:
-        """Read everything from the store; ``anew``: whatever version this copy has."""
-        snapshot = await self._facet.load()
-        if snapshot.version < self.version and not anew:
-            return
+    def tell(self, deliveries: DeliveryListener, sources: SourceListener) -> None:
+        """Let these hear of what :meth:`refresh` finds, once the copy has it."""
+        self._listeners = deliveries, sources
+
+    def heard_of(self, version: int) -> None:
+        """Somebody saw this version in the store."""
+        if version != self.version:
+            self.behind.set()
+
+    async def refresh(self) -> None:
+        """Take over what was changed since the copy was made; the first time, everything.
+
+        All who wait share one answer. Raises StoreUnavailable.
+        """
+        self._asked += 1
+        mine = self._asked
+        async with self._reading:
+            while self._answered < mine:
+                answered, applied, since = self._asked, self._applied, self.version
+                if since < 0:
+                    self._replace(await self._facet.load())
+                else:
+                    changes = await self._facet.changes(since)
+                    if changes.version < since:  # a failover forgot some of what the copy was made from
+                        self._start_anew(await self._facet.load())
+                    elif self._applied == applied:
+                        self.apply(changes)
+                    else:  # a writer of this node was faster: what was read may be older than what it applied
+                        continue
+                self._answered = answered
+
+    def apply(self, changes: CatalogueChanges) -> None:
+        """Take over what is not as it was at :attr:`version`, and tell of it.
+
+        What is in the copy already is passed over: whoever put it there told of it.
+        """
+        endpoints = [e for e in changes.endpoints if self._is_news(e)]
+        tenants = [t for t in changes.tenants if self._tenants.get((t.environment, t.id)) != t]
+        sources = [s for s in changes.sources if self._sources.get(s.key) != s]
+        for endpoint in endpoints:
+            self._put_endpoint(endpoint)
+        self._tenants.update(((t.environment, t.id), t) for t in tenants)
+        for source in sources:
+            self._put_source(source)
+        for api_key in changes.api_keys:
+            self._put_api_key(api_key)
+        self.version = changes.version
+        self._ahead.clear()
+        self._tell(endpoints, tenants, sources)
+
+    def _is_news(self, endpoint: Endpoint) -> bool:
+        known = self._endpoints.get(endpoint.key)
+        return known != endpoint and not (known is None and endpoint.state is EndpointState.DELETED)
+
+    def _start_anew(self, snapshot: CatalogueSnapshot) -> None:
+        """Forget what the store forgot, and tell of all that is not as it was."""
+        endpoints, tenants, sources = self._endpoints, self._tenants, self._sources
+        self._replace(snapshot)
+        lost = [replace(e, state=EndpointState.DELETED) for e in endpoints.values() if e.key not in self._endpoints]
+        nobody = [replace(t, rules=DEFAULT_TENANT_RULES) for place, t in tenants.items() if place not in self._tenants]
+        unknown = [replace(s, state=SourceState.DELETED) for s in sources.values() if s.key not in self._sources]
+        self._tell(
+            [*lost, *(e for e in snapshot.endpoints if endpoints.get(e.key) != e)],
+            [*nobody, *(t for t in snapshot.tenants if tenants.get((t.environment, t.id)) != t)],
+            [*unknown, *(s for s in snapshot.sources if sources.get(s.key) != s)],
+        )
+
+    def _replace(self, snapshot: CatalogueSnapshot) -> None:
         self.version = snapshot.version
+        self._ahead.clear()
         self._endpoints = {e.key: e for e in snapshot.endpoints}
         self._by_tenant = {}
         for e in snapshot.endpoints:
@@ -77,6 +174,17 @@ class Catalogue:
         self._sources = {s.key: s for s in snapshot.sources}
         self._sources_by_token = {s.token: s for s in snapshot.sources if s.state is not SourceState.DELETED}
         self._routes.clear()
+
+    def _tell(self, endpoints: Iterable[Endpoint], tenants: Iterable[Tenant], sources: Iterable[Source]) -> None:
+        if self._listeners is None:
+            return
+        deliveries, inbox = self._listeners
+        for tenant in tenants:
+            deliveries.tenant_changed(tenant)
+        for endpoint in endpoints:
+            deliveries.endpoint_changed(endpoint)
+        for source in sources:
+            inbox.source_changed(source)
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -138,8 +246,61 @@ class Catalogue:
 
     # -- after a commit -----------------------------------------------------------------------
 
-    def apply_endpoint(self, endpoint: Endpoint, version: int) -> None:
-        """Take over an endpoint as it was just committed under ``version``."""
+    def apply_endpoint(self, endpoint: Endpoint, version: int) -> Endpoint:
+        """Take over an endpoint as it was just committed under ``version``; returns it with that revision."""
+        endpoint = replace(endpoint, revision=version)
+        if self._is_newer(version):
+            self._put_endpoint(endpoint)
+        return endpoint
+
+    def apply_source(self, source: Source, version: int) -> Source:
+        """Take over a source as it was just committed under ``version``; returns it with that revision."""
+        source = replace(source, revision=version)
+        if self._is_newer(version):
+            self._put_source(source)
+        return source
+
+    def apply_tenant(self, tenant: Tenant, version: int) -> Tenant:
+        """Take over a tenant as it was just committed under ``version``; returns it with that revision."""
+        tenant = replace(tenant, revision=version)
+        if self._is_newer(version):
+            self._tenants[tenant.environment, tenant.id] = tenant
+        return tenant
+
+    def apply_api_key(self, api_key: ApiKey, version: int) -> ApiKey:
+        """Take over an API key as it was just committed under ``version``; returns it with that revision."""
+        api_key = replace(api_key, revision=version)
+        if self._is_newer(version):
+            self._put_api_key(api_key)
+        return api_key
+
+    def named(self, tenants: Iterable[Tenant], version: int) -> None:
+        """An event that was routed by ``version`` has named these, and is durable: those that were new are stored.
+
+        The store gave them a version that nobody was told, so they stand here as they were named until it is read.
+        """
+        for tenant in tenants:
+            self._tenants.setdefault((tenant.environment, tenant.id), tenant)
+            self.heard_of(version + 1)
+
+    def _is_newer(self, version: int) -> bool:
+        """Whether the copy does not have the one change of ``version`` yet; it counts as if it had from now on.
+
+        Of the versions between others know. The copy is not as the store was at any version then, and keeps its own.
+        """
+        if version <= self.version:
+            self.behind.set()
+            return False
+        self._applied += 1
+        self._ahead.add(version)
+        while self.version + 1 in self._ahead:
+            self.version += 1
+            self._ahead.remove(self.version)
+        if self._ahead:
+            self.behind.set()
+        return True
+
+    def _put_endpoint(self, endpoint: Endpoint) -> None:
         of_tenant = self._by_tenant.setdefault((endpoint.environment, endpoint.tenant), {})
         if endpoint.state is EndpointState.DELETED:
             self._endpoints.pop(endpoint.key, None)
@@ -147,29 +308,19 @@ class Catalogue:
         else:
             self._endpoints[endpoint.key] = of_tenant[endpoint.key] = endpoint
         self._routes.pop((endpoint.environment, endpoint.tenant), None)
-        self.version = max(self.version, version)
 
-    def apply_source(self, source: Source, version: int) -> None:
-        """Take over a source as it was just committed under ``version``."""
+    def _put_source(self, source: Source) -> None:
         before = self._sources.get(source.key)
         if before is not None:
             self._sources_by_token.pop(before.token, None)
         self._sources[source.key] = source
         if source.state is not SourceState.DELETED:
             self._sources_by_token[source.token] = source
-        self.version = max(self.version, version)
 
-    def apply_tenant(self, tenant: Tenant, version: int) -> None:
-        """Take over a tenant as it was just committed under ``version``."""
-        self._tenants[tenant.environment, tenant.id] = tenant
-        self.version = max(self.version, version)
-
-    def apply_api_key(self, api_key: ApiKey, version: int) -> None:
-        """Take over an API key as it was just committed under ``version``."""
+    def _put_api_key(self, api_key: ApiKey) -> None:
         if api_key.revoked_at is not None:
             self._keys.pop(api_key.key, None)
             self._keys_by_hash.pop(api_key.hash, None)
         else:
             self._keys[api_key.key] = api_key
             self._keys_by_hash[api_key.hash] = api_key
-        self.version = max(self.version, version)

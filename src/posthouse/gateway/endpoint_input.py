@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from posthouse.core import limits
 from posthouse.core.errors import InvalidInput
-from posthouse.core.model import Endpoint
+from posthouse.core.model import Endpoint, EndpointState
 from posthouse.core.publishing import DEFAULT_TENANT, check_tenant_id
 from posthouse.core.retry import parse_schedule
 from posthouse.core.routing import validate_pattern
@@ -17,7 +18,9 @@ from posthouse.core.rules import DEFAULT_RULES, Rules
 from posthouse.core.signature import validate_secret
 from posthouse.core.url import parse_target
 from posthouse.gateway.faults import Faults, between
-from posthouse.gateway.rules_input import RulesChange, changed_rules, check_rules
+from posthouse.gateway.rules_input import RulesChange, canonical_rules, changed_rules, check_rules
+
+REASON_PAUSED: Final = "paused_by_operator"
 
 #: Header names that an endpoint may not set: they frame the request, or Posthouse sets them itself.
 RESERVED_HEADERS: Final = frozenset(
@@ -212,3 +215,23 @@ def check_description(text: str) -> None:
 
 def _header(path: str, code: str, message: str) -> InvalidInput:
     return InvalidInput.at(path, code, message, hint="Change or remove the header.")
+
+
+def changed_endpoint(endpoint: Endpoint, change: EndpointChange) -> Endpoint:
+    """``endpoint`` with the valid ``change``, and no earlier limit of connecting than that of the whole exchange."""
+    fields = {
+        name: value
+        for name, value in msgspec.structs.asdict(change).items()
+        if value is not msgspec.UNSET and name not in RulesChange.__struct_fields__
+    }
+    active = fields.pop("active", None)
+    if active is not None and active is not (endpoint.state is EndpointState.ACTIVE):
+        fields["state"] = EndpointState.ACTIVE if active else EndpointState.PAUSED
+        fields["state_reason"] = None if active else REASON_PAUSED
+    if "timeout_ms" in fields or "connect_timeout_ms" in fields:
+        total = fields.get("timeout_ms", endpoint.timeout_ms)
+        fields["connect_timeout_ms"] = min(fields.get("connect_timeout_ms", endpoint.connect_timeout_ms), total)
+    rules = changed_rules(endpoint.rules, change)
+    if rules != endpoint.rules:
+        fields["rules"] = canonical_rules(rules)
+    return msgspec.structs.replace(endpoint, **fields)

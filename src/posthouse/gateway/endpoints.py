@@ -1,6 +1,7 @@
 """Endpoints: created, changed, paused, resumed, tested, deleted; their secrets rotated."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -12,23 +13,38 @@ from posthouse.core.model import Endpoint, EndpointState, Environment, Event, La
 from posthouse.core.ports import Clock, Entropy
 from posthouse.core.signature import generate_secret, validate_secret
 from posthouse.gateway.catalogue import Catalogue
-from posthouse.gateway.endpoint_input import EndpointChange, EndpointSpec, check_change, check_spec
+from posthouse.gateway.deciding import decided
+from posthouse.gateway.endpoint_input import (
+    REASON_PAUSED,
+    EndpointChange,
+    EndpointSpec,
+    changed_endpoint,
+    check_change,
+    check_spec,
+)
 from posthouse.gateway.hints import Condition, Hints
 from posthouse.gateway.intake import IntakeBatcher
 from posthouse.gateway.reordering import held_for_reordering, is_reordering, released, reorder
 from posthouse.gateway.repeats import KeyedLocks, Made, Repeats, gone, secret_digest
 from posthouse.gateway.rotation import rotated
-from posthouse.gateway.rules_input import RulesChange, canonical_rules, changed_rules, check_sources
+from posthouse.gateway.rules_input import canonical_rules, check_sources
 from posthouse.gateway.target_check import TargetCheck
 from posthouse.gateway.tenants import Tenants
-from posthouse.store.protocol import Accepted, AcceptRequest, IdentityReused, NewEvent, StaleCatalogue, Store
+from posthouse.store.protocol import (
+    Accepted,
+    AcceptRequest,
+    IdentityReused,
+    NewEvent,
+    Remembered,
+    StaleCatalogue,
+    Store,
+)
 from posthouse.telemetry import Log, log
 
 SECRET_BYTES: Final = 32
 DISCARD_CHUNK: Final = 1_000
 TEST_EVENT_TYPE: Final = "posthouse.test"
 REASON_DELETED: Final = "endpoint_deleted"
-REASON_PAUSED: Final = "paused_by_operator"
 REASON_GONE: Final = "gone"  #: the endpoint answered 410
 REASON_FAILING: Final = "failing"  #: it did not answer well for as many days as its rule allows
 REASON_INVALID: Final = "invalid_configuration"  #: what is stored of it cannot be used
@@ -39,13 +55,10 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Issued(msgspec.Struct, frozen=True):
-    """An endpoint with the secret that was just made for it.
-
-    ``secret`` is None only for a repeat of a request whose secret is no longer valid.
-    """
+    """An endpoint with the secret that was just made for it."""
 
     endpoint: Endpoint
-    secret: str | None
+    secret: str | None  #: None only for a repeat of a request whose secret is no longer valid
 
 
 class Endpoints:
@@ -141,41 +154,41 @@ class Endpoints:
                 rules=canonical_rules(spec),
             )
             remember = self._repeats.remember(environment, idempotency_key, request, endpoint.key, secret)
-            version = await self._store.catalogue.put_endpoint(endpoint, remember=remember)
-            self._changed(endpoint, version)
-            return Issued(endpoint, secret)
+            return Issued(await self._put(endpoint, remember=remember), secret)
 
     async def update(self, environment: Environment, endpoint_id: str, change: EndpointChange) -> Endpoint:
         """Change the fields that are set. Raises NotFound, InvalidInput or BlockedAddress.
 
         With another order it returns when all that is owed is in line with it; until then nothing is sent.
         """
-        key = self.get(environment, endpoint_id).key
-        async with self._locks.of(key):
-            before = self.get(environment, endpoint_id)
-            check_change(
-                change,
-                connect_timeout_ms=before.connect_timeout_ms,
-                timeout_ms=before.timeout_ms,
-                rules=before.rules,
-                retry=before.retry,
-            )
-            if not isinstance(change.sources, msgspec.UnsetType):
-                check_sources(self._catalogue, environment, before.tenant, change.sources)
-            if not isinstance(change.url, msgspec.UnsetType):
-                await self._target_check.check(change.url)
-            if is_reordering(before):
-                await reorder(self._store.work, before, self._clock)
-            endpoint = msgspec.structs.replace(_changed(released(before), change), updated_at=self._clock.now_ms())
-            if endpoint.rules.order is not before.rules.order:
-                held = held_for_reordering(endpoint)
-                self._changed(held, await self._store.catalogue.put_endpoint(held))
-                await reorder(self._store.work, held, self._clock)
-                endpoint = await self._put_state(held, endpoint.state, endpoint.state_reason)
-            else:
-                self._changed(endpoint, await self._store.catalogue.put_endpoint(endpoint))
-            self._resume_work(endpoint)
-            return endpoint
+        async with self._locks.of(parse_id(ENDPOINT, endpoint_id)):
+            return await decided(self._catalogue, lambda: self._update(environment, endpoint_id, change))
+
+    async def _update(self, environment: Environment, endpoint_id: str, change: EndpointChange) -> Endpoint:
+        before = self.get(environment, endpoint_id)
+        check_change(
+            change,
+            connect_timeout_ms=before.connect_timeout_ms,
+            timeout_ms=before.timeout_ms,
+            rules=before.rules,
+            retry=before.retry,
+        )
+        if not isinstance(change.sources, msgspec.UnsetType):
+            check_sources(self._catalogue, environment, before.tenant, change.sources)
+        if not isinstance(change.url, msgspec.UnsetType):
+            await self._target_check.check(change.url)
+        if is_reordering(before):
+            await reorder(self._store.work, before, self._clock)
+        endpoint = msgspec.structs.replace(changed_endpoint(released(before), change), updated_at=self._clock.now_ms())
+        if endpoint.rules.order is not before.rules.order:
+            held = held_for_reordering(endpoint)
+            held = await self._put(held)
+            await reorder(self._store.work, held, self._clock)
+            endpoint = await self._put_state(held, endpoint.state, endpoint.state_reason)
+        else:
+            endpoint = await self._put(endpoint)
+        self._resume_work(endpoint)
+        return endpoint
 
     async def pause(self, environment: Environment, endpoint_id: str) -> Endpoint:
         """Hold deliveries back; what is owed is kept. Idempotent."""
@@ -187,11 +200,15 @@ class Endpoints:
 
     async def disable(self, key: int, reason: str) -> None:
         """Hold deliveries back because a rule says so. Does nothing unless the endpoint is active."""
-        async with self._locks.of(key):
+
+        async def decide() -> None:
             endpoint = self._catalogue.endpoint(key)
             if endpoint is not None and endpoint.state is EndpointState.ACTIVE:
                 await self._put_state(endpoint, EndpointState.DISABLED, reason)
                 log(Log.ENDPOINT_DISABLED, endpoint=make_id(ENDPOINT, key), reason=reason)
+
+        async with self._locks.of(key):
+            await decided(self._catalogue, decide)
 
     async def delete(self, environment: Environment, endpoint_id: str) -> int:
         """Take the endpoint out and discard what it is still owed; how many deliveries that were.
@@ -201,12 +218,16 @@ class Endpoints:
         key = parse_id(ENDPOINT, endpoint_id)
         if key is None:
             raise _unknown()
-        async with self._locks.of(key):
+
+        async def decide() -> None:
             endpoint = await self._store.catalogue.endpoint(key)
             if endpoint is None or endpoint.environment is not environment:
                 raise _unknown()
             if endpoint.state is not EndpointState.DELETED:
                 await self._put_state(endpoint, EndpointState.DELETED, None)
+
+        async with self._locks.of(key):
+            await decided(self._catalogue, decide)
         return await self._discard_open(key)
 
     async def finish_deletions(self) -> int:
@@ -225,14 +246,17 @@ class Endpoints:
         for environment in Environment:
             for key in [e.key for e in self._catalogue.endpoints(environment) if is_reordering(e)]:
                 async with self._locks.of(key):
-                    endpoint = self._catalogue.endpoint(key)
-                    if endpoint is None or not is_reordering(endpoint):
-                        continue
-                    await reorder(self._store.work, endpoint, self._clock)
-                    before = released(endpoint)
-                    self._resume_work(await self._put_state(endpoint, before.state, before.state_reason))
-                    finished += 1
+                    finished += await decided(self._catalogue, partial(self._finish_reorder, key))
         return finished
+
+    async def _finish_reorder(self, key: int) -> bool:
+        endpoint = self._catalogue.endpoint(key)
+        if endpoint is None or not is_reordering(endpoint):
+            return False
+        await reorder(self._store.work, endpoint, self._clock)
+        before = released(endpoint)
+        self._resume_work(await self._put_state(endpoint, before.state, before.state_reason))
+        return True
 
     async def rotate_secret(
         self,
@@ -252,9 +276,9 @@ class Endpoints:
         if not 0 <= overlap_ms <= limits.SECRET_OVERLAP_MS_MAX:
             message = f"It is 0 to {limits.SECRET_OVERLAP_MS_MAX} milliseconds."
             raise InvalidInput.at("overlap_ms", "out_of_range", message, hint="Use a value in that range.")
-        key = self.get(environment, endpoint_id).key
         request = ("rotate", endpoint_id, secret, overlap_ms)
-        async with self._repeats.lock(environment, idempotency_key), self._locks.of(key):
+
+        async def decide() -> Issued:
             made = await self._repeats.find(environment, idempotency_key, request)
             if made is not None:
                 return await self._made_before(made)
@@ -262,10 +286,13 @@ class Endpoints:
             now = self._clock.now_ms()
             new = secret or generate_secret(self._entropy.token(SECRET_BYTES))
             secrets = rotated(endpoint.secrets, Secret(new, now), now=now, overlap_ms=overlap_ms)
-            endpoint = msgspec.structs.replace(endpoint, secrets=secrets, updated_at=now)
-            remember = self._repeats.remember(environment, idempotency_key, request, key, new)
-            self._changed(endpoint, await self._store.catalogue.put_endpoint(endpoint, remember=remember))
-            return Issued(endpoint, new)
+            changed = msgspec.structs.replace(endpoint, secrets=secrets, updated_at=now)
+            remember = self._repeats.remember(environment, idempotency_key, request, endpoint.key, new)
+            return Issued(await self._put(changed, remember=remember), new)
+
+        lock = self._locks.of(parse_id(ENDPOINT, endpoint_id))
+        async with self._repeats.lock(environment, idempotency_key), lock:
+            return await decided(self._catalogue, decide)
 
     async def send_test(
         self, environment: Environment, endpoint_id: str, *, idempotency_key: str | None = None
@@ -287,10 +314,10 @@ class Endpoints:
             result = await self._intake.submit(AcceptRequest((new,), self._catalogue.version))
             if isinstance(result, IdentityReused):
                 raise IdempotencyConflict
-            if isinstance(result, StaleCatalogue):
-                await self._catalogue.refresh()
-                continue
-            return result[0], endpoint.key
+            if isinstance(result, tuple):
+                return result[0], endpoint.key
+            assert isinstance(result, StaleCatalogue), "it keeps no order, so nothing overtakes it"
+            await self._catalogue.refresh()
         raise StoreUnavailable("The endpoints keep changing faster than a test can be sent.")
 
     # -- inside -------------------------------------------------------------------------------
@@ -298,8 +325,8 @@ class Endpoints:
     async def _set_state(
         self, environment: Environment, endpoint_id: str, state: EndpointState, reason: str | None
     ) -> Endpoint:
-        key = self.get(environment, endpoint_id).key
-        async with self._locks.of(key):
+
+        async def decide() -> Endpoint:
             endpoint = self.get(environment, endpoint_id)
             if is_reordering(endpoint):
                 await reorder(self._store.work, endpoint, self._clock)
@@ -309,16 +336,25 @@ class Endpoints:
             self._resume_work(endpoint)
             return endpoint
 
+        async with self._locks.of(parse_id(ENDPOINT, endpoint_id)):
+            return await decided(self._catalogue, decide)
+
+    async def _put(self, endpoint: Endpoint, *, remember: Remembered | None = None) -> Endpoint:
+        """Write an endpoint over the revision that it was made from. Raises Outdated."""
+        facet = self._store.catalogue
+        return self._changed(endpoint, await facet.put_endpoint(endpoint, seen=endpoint.revision, remember=remember))
+
     async def _put_state(self, endpoint: Endpoint, state: EndpointState, reason: str | None) -> Endpoint:
         now = self._clock.now_ms()
-        version = await self._store.catalogue.set_endpoint_state(endpoint.key, state, reason=reason, now=now)
-        endpoint = msgspec.structs.replace(endpoint, state=state, state_reason=reason, updated_at=now)
-        self._changed(endpoint, version)
-        return endpoint
+        key, seen = endpoint.key, endpoint.revision
+        version = await self._store.catalogue.set_endpoint_state(key, state, seen=seen, reason=reason, now=now)
+        changed = msgspec.structs.replace(endpoint, state=state, state_reason=reason, updated_at=now)
+        return self._changed(changed, version)
 
-    def _changed(self, endpoint: Endpoint, version: int) -> None:
-        self._catalogue.apply_endpoint(endpoint, version)
+    def _changed(self, endpoint: Endpoint, version: int) -> Endpoint:
+        endpoint = self._catalogue.apply_endpoint(endpoint, version)
         self._hints.endpoint_changed(endpoint)
+        return endpoint
 
     def _resume_work(self, endpoint: Endpoint) -> None:
         if endpoint.state is EndpointState.ACTIVE:
@@ -358,26 +394,6 @@ class Endpoints:
             accepted_at=self._clock.now_ms(),
             data=_encode(data),
         )
-
-
-def _changed(endpoint: Endpoint, change: EndpointChange) -> Endpoint:
-    """``endpoint`` with the valid ``change``, and no earlier limit of connecting than that of the whole exchange."""
-    fields = {
-        name: value
-        for name, value in msgspec.structs.asdict(change).items()
-        if value is not msgspec.UNSET and name not in RulesChange.__struct_fields__
-    }
-    active = fields.pop("active", None)
-    if active is not None and active is not (endpoint.state is EndpointState.ACTIVE):
-        fields["state"] = EndpointState.ACTIVE if active else EndpointState.PAUSED
-        fields["state_reason"] = None if active else REASON_PAUSED
-    if "timeout_ms" in fields or "connect_timeout_ms" in fields:
-        total = fields.get("timeout_ms", endpoint.timeout_ms)
-        fields["connect_timeout_ms"] = min(fields.get("connect_timeout_ms", endpoint.connect_timeout_ms), total)
-    rules = changed_rules(endpoint.rules, change)
-    if rules != endpoint.rules:
-        fields["rules"] = canonical_rules(rules)
-    return msgspec.structs.replace(endpoint, **fields)
 
 
 def _unknown() -> NotFound:

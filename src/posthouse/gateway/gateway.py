@@ -17,6 +17,7 @@ from posthouse.gateway.hints import Hints, InboxHints
 from posthouse.gateway.incidents import Incidents
 from posthouse.gateway.intake import IntakeBatcher
 from posthouse.gateway.jobs import Jobs
+from posthouse.gateway.key_source import KeySource
 from posthouse.gateway.keys import Keys
 from posthouse.gateway.outbox import Outbox
 from posthouse.gateway.principal import Authenticator
@@ -65,7 +66,7 @@ class Gateway:
         metrics: Metrics,
         clock: Clock,
         entropy: Entropy,
-        new_key: Callable[[], int],
+        new_key: KeySource,
         policy: AddressPolicy,
         resolve: Resolve,
         room: Callable[[], int],
@@ -75,6 +76,7 @@ class Gateway:
         reach: Reach = pass_by,
     ) -> None:
         self.catalogue = catalogue
+        catalogue.tell(hints, inbox)
         self.authenticator = Authenticator(catalogue)
         self.intake = IntakeBatcher(store.intake, hints, metrics, room=room, reach=reach)
         self.publisher = Publisher(catalogue, router, self.intake, clock, new_key, reach=reach)

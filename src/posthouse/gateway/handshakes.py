@@ -10,6 +10,7 @@ import msgspec
 from posthouse.core.model import Endpoint
 from posthouse.formats.greeting import is_unmet, mark_of
 from posthouse.gateway.catalogue import Catalogue
+from posthouse.gateway.deciding import decided
 from posthouse.gateway.hints import Hints
 from posthouse.gateway.repeats import KeyedLocks
 from posthouse.store.protocol import CatalogueFacet
@@ -31,14 +32,17 @@ class Handshakes:
         StoreUnavailable.
         """
         async with self._locks.of(endpoint.key):
-            current = self._catalogue.endpoint(endpoint.key)
-            if current is None or not is_unmet(current) or _offer(current) != _offer(endpoint):
-                return False
-            rules = msgspec.structs.replace(current.rules, greeted=mark_of(current))
-            greeted = msgspec.structs.replace(current, rules=rules)
-            self._catalogue.apply_endpoint(greeted, await self._facet.put_endpoint(greeted))
-            self._hints.endpoint_changed(greeted)
-            return True
+            return await decided(self._catalogue, lambda: self._agreed(endpoint))
+
+    async def _agreed(self, endpoint: Endpoint) -> bool:
+        current = self._catalogue.endpoint(endpoint.key)
+        if current is None or not is_unmet(current) or _offer(current) != _offer(endpoint):
+            return False
+        rules = msgspec.structs.replace(current.rules, greeted=mark_of(current))
+        greeted = msgspec.structs.replace(current, rules=rules)
+        version = await self._facet.put_endpoint(greeted, seen=current.revision)
+        self._hints.endpoint_changed(self._catalogue.apply_endpoint(greeted, version))
+        return True
 
 
 def _offer(endpoint: Endpoint) -> tuple[str, str, tuple[str, ...]]:

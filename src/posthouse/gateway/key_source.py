@@ -13,6 +13,10 @@ class KeySource:
         self._node = node
         self._last = floor
 
+    def raise_to(self, floor: int) -> None:
+        """Let every later key be greater than ``floor``: another node made that one, by its own clock."""
+        self._last = max(self._last, floor)
+
     def __call__(self) -> int:
         """A key greater than every one before it and than the floor."""
         self._last = next_key(self._last, self._clock.now_ms(), self._node)

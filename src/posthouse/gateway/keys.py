@@ -10,6 +10,7 @@ from posthouse.core.ids import API_KEY, parse_id
 from posthouse.core.model import ApiKey, Environment, Scope
 from posthouse.core.ports import Clock, Entropy
 from posthouse.gateway.catalogue import Catalogue
+from posthouse.gateway.deciding import decided
 from posthouse.gateway.principal import Principal, hash_of
 from posthouse.gateway.repeats import KeyedLocks, Repeats, gone
 from posthouse.gateway.tenants import check_name
@@ -58,8 +59,31 @@ class Keys:
         issued = self._make(environment, scope, check_name(name))
         assert issued.secret is not None
         before_stored(issued.secret)
-        self._catalogue.apply_api_key(issued.api_key, await self._facet.put_api_key(issued.api_key))
-        return issued
+        return self._stored(issued, await self._facet.put_api_key(issued.api_key))
+
+    async def create_first(
+        self,
+        name: str,
+        *,
+        before_stored: Callable[[str], None],
+    ) -> IssuedKey | None:
+        """The first live key of a store, with the scope admin; None if there is a live key already.
+
+        Of nodes that start at once on a new store one makes it: it counts only if the catalogue is as it was when there
+        was none. ``before_stored`` gets the text as in :meth:`create_key`; a node that comes second has got one that
+        never counts.
+        """
+
+        async def decide() -> IssuedKey | None:
+            if self._catalogue.api_keys(Environment.LIVE):
+                return None
+            issued = self._make(Environment.LIVE, Scope.ADMIN, check_name(name))
+            assert issued.secret is not None
+            before_stored(issued.secret)
+            version = await self._facet.put_api_key(issued.api_key, version=self._catalogue.version)
+            return self._stored(issued, version)
+
+        return await decided(self._catalogue, decide)
 
     async def create(
         self,
@@ -90,17 +114,23 @@ class Keys:
         Raises NotFound, and Conflict for the last live key with the scope admin: nobody could make another one.
         """
         async with self._locks.of(environment):
-            key = parse_id(API_KEY, key_id)
-            api_key = None if key is None else self._catalogue.api_key(key)
-            if api_key is None or api_key.environment is not environment:
-                raise NotFound("There is no API key with this id.")
-            if environment is Environment.LIVE and self._is_last_admin(api_key):
-                raise Conflict(
-                    "This is the last live key with the scope 'admin'.", hint="Make another one first, then revoke it."
-                )
-            revoked = msgspec.structs.replace(api_key, revoked_at=self._clock.now_ms())
-            self._catalogue.apply_api_key(revoked, await self._facet.put_api_key(revoked))
-            return revoked
+            return await decided(self._catalogue, lambda: self._revoke(environment, key_id))
+
+    async def _revoke(self, environment: Environment, key_id: str) -> ApiKey:
+        key = parse_id(API_KEY, key_id)
+        api_key = None if key is None else self._catalogue.api_key(key)
+        if api_key is None or api_key.environment is not environment:
+            raise NotFound("There is no API key with this id.")
+        if environment is Environment.LIVE and self._is_last_admin(api_key):
+            raise Conflict(
+                "This is the last live key with the scope 'admin'.", hint="Make another one first, then revoke it."
+            )
+        revoked = msgspec.structs.replace(api_key, revoked_at=self._clock.now_ms())
+        # An admin's is decided by the version of everything: another node may be about to revoke the key because of
+        # which this one is not the last.
+        decided_by = self._catalogue.version if api_key.scope is Scope.ADMIN else None
+        version = await self._facet.put_api_key(revoked, seen=api_key.revision, version=decided_by)
+        return self._catalogue.apply_api_key(revoked, version)
 
     async def _create(
         self, environment: Environment, scope: Scope, name: str, asked_in: Environment, idempotency_key: str | None
@@ -110,15 +140,22 @@ class Keys:
         async with self._repeats.lock(asked_in, idempotency_key):
             made = await self._repeats.find(asked_in, idempotency_key, request)
             if made is not None:
-                api_key = self._catalogue.api_key(made.ref)
-                if api_key is None:
-                    raise gone("an API key")
-                return IssuedKey(api_key, None)
+                return IssuedKey(await self._made_before(made.ref), None)
             issued = self._make(environment, scope, name)
             remember = self._repeats.remember(asked_in, idempotency_key, request, issued.api_key.key, None)
-            version = await self._facet.put_api_key(issued.api_key, remember=remember)
-            self._catalogue.apply_api_key(issued.api_key, version)
-            return issued
+            return self._stored(issued, await self._facet.put_api_key(issued.api_key, remember=remember))
+
+    async def _made_before(self, key: int) -> ApiKey:
+        api_key = self._catalogue.api_key(key)
+        if api_key is None:  # or another node made it a moment ago
+            await self._catalogue.refresh()
+            api_key = self._catalogue.api_key(key)
+        if api_key is None:
+            raise gone("an API key")
+        return api_key
+
+    def _stored(self, issued: IssuedKey, version: int) -> IssuedKey:
+        return IssuedKey(self._catalogue.apply_api_key(issued.api_key, version), issued.secret)
 
     def _make(self, environment: Environment, scope: Scope, name: str) -> IssuedKey:
         secret = f"ph_{environment}_{base62(self._entropy.token(RANDOM_BYTES))}"

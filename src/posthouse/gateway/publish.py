@@ -16,9 +16,10 @@ from posthouse.core.ports import Clock
 from posthouse.core.publishing import EventIn, Said, check_event, decode, fingerprint, read_event, read_item
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.intake import IntakeBatcher
+from posthouse.gateway.key_source import KeySource
 from posthouse.gateway.routes import EventRouter
 from posthouse.gateway.selection import Selection
-from posthouse.store.protocol import Accepted, AcceptRequest, AcceptResult, IdentityReused, StaleCatalogue
+from posthouse.store.protocol import Accepted, AcceptRequest, AcceptResult, IdentityReused, Overtaken, StaleCatalogue
 
 _PRINTABLE: Final = re.compile(rf"[ -~]{{1,{limits.IDEMPOTENCY_KEY_CHARS_MAX}}}")
 _REROUTES_MAX: Final = 16
@@ -54,7 +55,7 @@ class Publisher:
         router: EventRouter,
         intake: IntakeBatcher,
         clock: Clock,
-        new_key: Callable[[], int],
+        new_key: KeySource,
         *,
         reach: Reach = pass_by,
     ) -> None:
@@ -153,6 +154,8 @@ class Publisher:
     ) -> tuple[AcceptRequest, tuple[Accepted, ...] | IdentityReused]:
         """Route these events, and again if the catalogue moved on meanwhile; what the store was asked, and its answer.
 
+        Where others were faster with later keys, they get new ones.
+
         Args:
             prepared: The events.
             submit: Hands a request to the store.
@@ -165,6 +168,10 @@ class Publisher:
             request = self._route(prepared)
             self._reach(Failpoint.ACCEPT_ROUTED)
             result = await submit(request)
+            if isinstance(result, Overtaken):
+                self._new_key.raise_to(result.floor)
+                prepared = [_with_key(item, self._new_key()) for item in prepared]
+                continue
             if not isinstance(result, StaleCatalogue):
                 return request, result
             await self._catalogue.refresh()
@@ -172,8 +179,7 @@ class Publisher:
 
     def learn_tenants(self, request: AcceptRequest) -> None:
         """Know the tenants that a request named first: it is durable."""
-        for tenant in request.new_tenants:
-            self._catalogue.apply_tenant(tenant, request.catalogue_version)
+        self._catalogue.named(request.new_tenants, request.catalogue_version)
 
     def _route(self, prepared: Sequence[Prepared]) -> AcceptRequest:
         router = self._router
@@ -197,6 +203,14 @@ class Publisher:
             )
             raise TooLarge(message, hint="Split the batch.")
         return AcceptRequest(tuple(events), version, tuple(new_tenants.values()))
+
+
+def _with_key(item: Prepared, key: int) -> Prepared:
+    """The same event under another key; an id that was made of the key is made anew."""
+    event = item.event
+    made = event.id == make_id(EVENT, event.key)  # none of the publisher's own has this form
+    event = msgspec.structs.replace(event, key=key, id=make_id(EVENT, key) if made else event.id)
+    return Prepared(event, item.lane, item.identities, item.fingerprint)
 
 
 def check_idempotency_key(text: str) -> str:

@@ -13,6 +13,7 @@ from posthouse.core.inbound import Source, SourceState, WhilePaused
 from posthouse.core.model import Environment, Secret
 from posthouse.core.ports import Clock, Entropy
 from posthouse.gateway.catalogue import Catalogue
+from posthouse.gateway.deciding import decided
 from posthouse.gateway.hints import InboxHints
 from posthouse.gateway.presets import preset_of
 from posthouse.gateway.repeats import KeyedLocks, Repeats, gone
@@ -86,7 +87,7 @@ class Sources:
         async with self._repeats.lock(environment, idempotency_key):
             made = await self._repeats.find(environment, idempotency_key, request)
             if made is not None:
-                return self._made_before(made.ref)
+                return await self._made_before(made.ref)
             if len(self._catalogue.sources(environment)) >= limits.SOURCES_MAX:
                 message = f"An environment has at most {limits.SOURCES_MAX:,} sources."
                 raise Conflict(message, hint="Delete sources that are not used.")
@@ -106,12 +107,12 @@ class Sources:
                 rules=rules_of(spec),
             )
             remember = self._repeats.remember(environment, idempotency_key, request, source.key, None)
-            self._changed(source, await self._facet.put_source(source, remember=remember))
-            return source
+            return self._changed(source, await self._facet.put_source(source, remember=remember))
 
     async def update(self, environment: Environment, source_id: str, change: SourceChange) -> Source:
         """Change the fields that are set. Raises NotFound and InvalidInput."""
-        async with self._locks.of(self.get(environment, source_id).key):
+
+        async def decide() -> Source:
             source = self.get(environment, source_id)
             rules = check_source_change(change, provider=source.provider, rules=source.rules)
             return await self._put(
@@ -123,26 +124,41 @@ class Sources:
                 rules=rules,
             )
 
+        async with self._locks.of(parse_id(SOURCE, source_id)):
+            return await decided(self._catalogue, decide)
+
     async def pause(
         self, environment: Environment, source_id: str, *, while_paused: WhilePaused | None = None
     ) -> Source:
         """Pass nothing on; requests are kept or refused, as ``while_paused`` says, or as it did before. Idempotent."""
-        async with self._locks.of(self.get(environment, source_id).key):
+
+        async def decide() -> Source:
             source = self.get(environment, source_id)
             rules = source.rules
             if while_paused is not None:
                 rules = msgspec.structs.replace(rules, while_paused=while_paused)
             return await self._put(source, state=SourceState.PAUSED, rules=rules)
 
+        async with self._locks.of(parse_id(SOURCE, source_id)):
+            return await decided(self._catalogue, decide)
+
     async def resume(self, environment: Environment, source_id: str) -> Source:
         """Pass on what comes, and what was kept meanwhile. Idempotent. Raises NotFound."""
-        async with self._locks.of(self.get(environment, source_id).key):
+
+        async def decide() -> Source:
             return await self._put(self.get(environment, source_id), state=SourceState.ACTIVE)
+
+        async with self._locks.of(parse_id(SOURCE, source_id)):
+            return await decided(self._catalogue, decide)
 
     async def delete(self, environment: Environment, source_id: str) -> Source:
         """Let nobody know its URL any more; what it took is passed on all the same. Idempotent. Raises NotFound."""
-        async with self._locks.of(source_of(self._catalogue, environment, source_id).key):
+
+        async def decide() -> Source:
             return await self._put(source_of(self._catalogue, environment, source_id), state=SourceState.DELETED)
+
+        async with self._locks.of(parse_id(SOURCE, source_id)):
+            return await decided(self._catalogue, decide)
 
     async def rotate_secret(
         self,
@@ -157,30 +173,38 @@ class Sources:
 
         Raises NotFound, InvalidInput, IdempotencyConflict, and Conflict if the secret is in use already.
         """
-        key = self.get(environment, source_id).key
         request = ("source secret", source_id, secret, overlap_ms)
-        async with self._repeats.lock(environment, idempotency_key), self._locks.of(key):
+
+        async def decide() -> Source:
             made = await self._repeats.find(environment, idempotency_key, request)
             if made is not None:
-                return self._made_before(made.ref)
+                return await self._made_before(made.ref)
             source = self.get(environment, source_id)
             check_new_secret(secret, preset_of(source))
-            remember = self._repeats.remember(environment, idempotency_key, request, key, None)
+            remember = self._repeats.remember(environment, idempotency_key, request, source.key, None)
             changed = self._with_secret(source, secret, overlap_ms)
-            self._changed(changed, await self._facet.put_source(changed, remember=remember))
-            return changed
+            version = await self._facet.put_source(changed, seen=source.revision, remember=remember)
+            return self._changed(changed, version)
+
+        lock = self._locks.of(parse_id(SOURCE, source_id))
+        async with self._repeats.lock(environment, idempotency_key), lock:
+            return await decided(self._catalogue, decide)
 
     async def agree(self, source: Source, secret: str) -> None:
         """Take over a secret that the sender itself brought along, in a handshake that its preset allowed.
 
         Raises StoreUnavailable; nothing may be acknowledged then.
         """
-        async with self._locks.of(source.key):
+
+        async def decide() -> None:
             now = self._catalogue.source(source.key) or source
             if secret in now.secrets_at(self._clock.now_ms()):
                 return
             changed = self._with_secret(now, secret, limits.SECRET_OVERLAP_MS_DEFAULT)
-            self._changed(changed, await self._facet.put_source(changed))
+            self._changed(changed, await self._facet.put_source(changed, seen=now.revision))
+
+        async with self._locks.of(source.key):
+            await decided(self._catalogue, decide)
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -195,15 +219,18 @@ class Sources:
         if changed == source:
             return source
         changed = msgspec.structs.replace(changed, updated_at=self._clock.now_ms())
-        self._changed(changed, await self._facet.put_source(changed))
-        return changed
+        return self._changed(changed, await self._facet.put_source(changed, seen=source.revision))
 
-    def _changed(self, source: Source, version: int) -> None:
-        self._catalogue.apply_source(source, version)
+    def _changed(self, source: Source, version: int) -> Source:
+        source = self._catalogue.apply_source(source, version)
         self._inbox.source_changed(source)
+        return source
 
-    def _made_before(self, key: int) -> Source:
+    async def _made_before(self, key: int) -> Source:
         source = self._catalogue.source(key)
+        if source is None:  # another node made it a moment ago
+            await self._catalogue.refresh()
+            source = self._catalogue.source(key)
         if source is None or source.state is SourceState.DELETED:
             raise gone("a source")
         return source

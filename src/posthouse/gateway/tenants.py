@@ -13,6 +13,7 @@ from posthouse.core.publishing import check_tenant_id
 from posthouse.core.rate import parse_rate
 from posthouse.core.rules import DEFAULT_TENANT_RULES, TenantRules
 from posthouse.gateway.catalogue import Catalogue
+from posthouse.gateway.deciding import decided
 from posthouse.gateway.faults import Faults, between
 from posthouse.gateway.hints import Hints
 from posthouse.gateway.repeats import KeyedLocks
@@ -71,29 +72,35 @@ class Tenants:
         rules: TenantRules = DEFAULT_TENANT_RULES,
     ) -> Tenant:
         """The tenant with this id; a new one is stored, named ``name`` or else like its id, with valid ``rules``."""
-        async with self._locks.of((environment, tenant_id)):
+
+        async def decide() -> Tenant:
             tenant = self._catalogue.tenant(environment, tenant_id)
-            if tenant is None:
-                tenant = Tenant(
-                    environment=environment,
-                    id=tenant_id,
-                    name=name or tenant_id,
-                    created_at=self._clock.now_ms(),
-                    rules=rules,
-                )
-                await self._put(tenant)
-            return tenant
+            if tenant is not None:
+                return tenant
+            new = Tenant(
+                environment=environment,
+                id=tenant_id,
+                name=name or tenant_id,
+                created_at=self._clock.now_ms(),
+                rules=rules,
+            )
+            return await self._put(new)
+
+        async with self._locks.of((environment, tenant_id)):
+            return await decided(self._catalogue, decide)
 
     async def update(self, environment: Environment, tenant_id: str, change: TenantChange) -> Tenant:
         """Change name and rules of a tenant. Raises NotFound and InvalidInput."""
-        async with self._locks.of((environment, tenant_id)):
+
+        async def decide() -> Tenant:
             tenant = self.get(environment, tenant_id)
             rules = checked_rules(_changed(tenant.rules, change))
             name = tenant.name if isinstance(change.name, UnsetType) else check_name(change.name)
             changed = msgspec.structs.replace(tenant, name=name, rules=rules)
-            if changed != tenant:
-                await self._put(changed)
-            return changed
+            return tenant if changed == tenant else await self._put(changed)
+
+        async with self._locks.of((environment, tenant_id)):
+            return await decided(self._catalogue, decide)
 
     def get(self, environment: Environment, tenant_id: str) -> Tenant:
         """The tenant with this id. Raises NotFound."""
@@ -107,9 +114,11 @@ class Tenants:
         found = self._catalogue.tenants(environment)
         return [tenant for tenant in found if after is None or tenant.id > after][:limit]
 
-    async def _put(self, tenant: Tenant) -> None:
-        self._catalogue.apply_tenant(tenant, await self._facet.put_tenant(tenant))
+    async def _put(self, tenant: Tenant) -> Tenant:
+        version = await self._facet.put_tenant(tenant, seen=tenant.revision)
+        tenant = self._catalogue.apply_tenant(tenant, version)
         self._hints.tenant_changed(tenant)
+        return tenant
 
 
 def check_name(text: str, path: str = "name") -> str:

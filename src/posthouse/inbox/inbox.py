@@ -6,7 +6,7 @@ items from the trays, reads them, and hands in what they hold; only the commit t
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final, NamedTuple
 
 from posthouse.core.errors import PosthouseError, StoreUnavailable
@@ -25,6 +25,7 @@ from posthouse.core.ports import Clock
 from posthouse.engine.seldom import SeldomLog
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.hints import Hints
+from posthouse.gateway.key_source import KeySource
 from posthouse.gateway.presets import preset_of
 from posthouse.gateway.routes import EventRouter, owed_by
 from posthouse.inbox.keeper import Keeper
@@ -34,6 +35,7 @@ from posthouse.inbox.trays import Tray, Trays, needs_proof
 from posthouse.store.protocol import (
     InboundFacet,
     InboxItem,
+    Overtaken,
     PassedOn,
     PassResult,
     ReadRequest,
@@ -79,7 +81,7 @@ class Inbox:
         *,
         transport: Transport,
         clock: Clock,
-        new_key: Callable[[], int],
+        new_key: KeySource,
         metrics: Metrics,
         reach: Reach = pass_by,
     ) -> None:
@@ -90,6 +92,7 @@ class Inbox:
         self._clock = clock
         self._metrics = metrics
         self._reach = reach
+        self._new_key = new_key
         self._reader = RequestReader(catalogue, router, clock, new_key)
         self._proofs = Proofs(Documents(transport, clock, metrics), self._proven)
         self._trays = Trays()
@@ -319,9 +322,14 @@ class Inbox:
                 is_stale = True
                 self._checked.append(checked)
                 continue
+            if isinstance(result, Overtaken):
+                self._new_key.raise_to(result.floor)
+                self._checked.append(checked)  # read anew, its events get keys above that
+                continue
             self._trays.let_go(checked.tray, checked.item)
             if isinstance(result, PassedOn):
                 self._count(reading, result)
+                self._catalogue.named(reading.new_tenants, reading.catalogue_version)
                 for event, accepted in zip(reading.events, result.events, strict=True):
                     if not accepted.duplicate:
                         work += owed_by(event.new)

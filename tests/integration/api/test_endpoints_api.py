@@ -267,7 +267,12 @@ async def test_an_interrupted_deletion_is_finished_at_the_start(client: httpx2.A
     kept = await create(client)
     await client.post("/v1/events", json={"type": "a", "data": 1})
     key = key_of(endpoint)
-    await house.store.catalogue.set_endpoint_state(key, EndpointState.DELETED, reason=None, now=house.clock.now_ms())
+    stored = await house.store.catalogue.endpoint(key)
+    assert stored is not None
+    now = house.clock.now_ms()
+    await house.store.catalogue.set_endpoint_state(
+        key, EndpointState.DELETED, seen=stored.revision, reason=None, now=now
+    )
     await house.gateway.catalogue.refresh()
     assert await house.gateway.endpoints.finish_deletions() == 1
     assert [backlog.endpoint_key for backlog in await house.store.work.survey()] == [key_of(kept)]

@@ -132,7 +132,8 @@ class Run:
         """The catalogue says another order; what is open is not brought in line yet."""
         self.model.orders[endpoint_key] = order
         endpoint = replace(self.scene.values.endpoint(rules=Rules(order=order)), key=endpoint_key)
-        await self.scene.store.catalogue.put_endpoint(endpoint)
+        stored = await self.scene.store.catalogue.endpoint(endpoint_key)
+        await self.scene.store.catalogue.put_endpoint(endpoint, seen=0 if stored is None else stored.revision)
 
     async def reorder(self, endpoint_key: int, limit: int, now: int) -> None:
         """In steps, each of which leaves one ahead of each key."""

@@ -15,6 +15,16 @@ def test_keys_are_greater_than_the_floor_also_when_the_clock_was_set_back() -> N
     assert keys[0] > floor
 
 
+def test_keys_can_be_raised_above_those_of_another_node() -> None:
+    source = KeySource(ManualClock(EPOCH_MS + 1_000), node=1, floor=0)
+    ahead = next_key(0, EPOCH_MS + 3_600_000, 7)
+    before = source()
+    source.raise_to(ahead)
+    assert before < ahead < source()
+    source.raise_to(before)
+    assert source() > ahead
+
+
 def test_keys_grow_while_the_clock_steps_about() -> None:
     clock = ManualClock()
     source = KeySource(clock, node=1, floor=0)

@@ -12,6 +12,7 @@ from posthouse.core.limits import FAULTS_MAX, OUTBOX_ROWS_MAX
 from posthouse.core.model import Event
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.intake import IntakeBatcher
+from posthouse.gateway.key_source import KeySource
 from posthouse.gateway.outbox import Drain, Outbox
 from posthouse.gateway.publish import Publisher
 from posthouse.gateway.routes import EventRouter
@@ -103,8 +104,9 @@ async def publisher(shelf: Shelf) -> tuple[Publisher, IntakeBatcher, Metrics]:
     await catalogue.refresh()
     metrics = Metrics()
     intake = IntakeBatcher(shelf, shelf, metrics, room=lambda: 1_000)  # type: ignore[arg-type]  # it only listens
-    keys = iter(range(1, 1_000_000))
-    return Publisher(catalogue, EventRouter(catalogue), intake, ManualClock(), lambda: next(keys)), intake, metrics
+    clock = ManualClock()
+    keys = KeySource(clock, node=1, floor=0)
+    return Publisher(catalogue, EventRouter(catalogue), intake, clock, keys), intake, metrics
 
 
 @pytest.fixture(params=[True, False], ids=["own", "other"])

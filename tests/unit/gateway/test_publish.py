@@ -21,18 +21,21 @@ from posthouse.core.errors import (
     TooLarge,
 )
 from posthouse.core.ids import EVENT, make_id
-from posthouse.core.model import Endpoint, Environment, Lane, Tenant
+from posthouse.core.model import Endpoint, EndpointState, Environment, Lane, Tenant
 from posthouse.core.rules import Order, Rules, TenantRules
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.intake import IntakeBatcher
+from posthouse.gateway.key_source import KeySource
 from posthouse.gateway.publish import Publisher
 from posthouse.gateway.routes import EventRouter
 from posthouse.store.protocol import (
     Accepted,
     AcceptRequest,
     AcceptResult,
+    CatalogueChanges,
     CatalogueSnapshot,
     IdentityReused,
+    Overtaken,
     StaleCatalogue,
     Work,
 )
@@ -69,7 +72,15 @@ class Shelf:
         return results
 
     async def load(self) -> CatalogueSnapshot:
+        self.loaded = self.snapshot
         return self.snapshot
+
+    async def changes(self, since: int) -> CatalogueChanges:
+        """There is what the snapshot says; what was loaded and is not in it is deleted."""
+        assert since == self.loaded.version
+        gone = {e.key: msgspec.structs.replace(e, state=EndpointState.DELETED) for e in self.loaded.endpoints}
+        now = gone | {e.key: e for e in self.snapshot.endpoints}
+        return CatalogueChanges(self.snapshot.version, tuple(now.values()), self.snapshot.tenants)
 
     def accepted(self, work: Sequence[Work]) -> None:
         self.told += work
@@ -102,9 +113,9 @@ async def publisher(shelf: Shelf) -> Publisher:
     )
     catalogue = Catalogue(shelf)
     await catalogue.refresh()
-    keys = iter(range(1_000, 1_000_000))
+    keys = KeySource(FixedClock(), node=1, floor=0)
     batcher = IntakeBatcher(shelf, shelf, Metrics(), room=lambda: 1_000)
-    return Publisher(catalogue, EventRouter(catalogue), batcher, FixedClock(), lambda: next(keys))
+    return Publisher(catalogue, EventRouter(catalogue), batcher, FixedClock(), keys)
 
 
 async def publish(publisher: Publisher, key: str | None = None, **fields: object) -> Accepted:
@@ -185,6 +196,23 @@ async def test_a_moved_catalogue_is_read_again_and_the_event_routed_anew(publish
     assert [(r.catalogue_version, r.events[0].owed) for r in shelf.requests] == [(7, (1,)), (8, (9,))]
     assert accepted.owed == 1
     assert [w.obligation.endpoint_key for w in shelf.told] == [9]
+
+
+async def test_what_another_node_overtook_gets_keys_above_it(publisher: Publisher, shelf: Shelf) -> None:
+    """Its clock is ahead. The publisher's own ids stay, ours are made of the key."""
+    floor = publisher._new_key() + (1 << 40)
+    shelf.answers = [Overtaken(floor)]
+    items = [{"type": "t", "data": 1, "ordering_key": "k", **own} for own in ({}, {"id": "mine"})]
+    accepted = await publisher.publish_batch(Environment.LIVE, json.dumps({"events": items}).encode(), "key")
+    before, after = ([new.event for new in request.events] for request in shelf.requests)
+    keys = [event.key for event in after]
+    assert floor < keys[0] < keys[1] < publisher._new_key()
+    assert [event.id for event in after] == [make_id(EVENT, keys[0]), "mine"] == [a.id for a in accepted]
+    for old, new in zip(before, after, strict=True):
+        assert old.key < floor
+        assert msgspec.structs.replace(new, key=old.key, id=old.id) == old
+    assert [new.identities for new in shelf.requests[1].events] == [new.identities for new in shelf.requests[0].events]
+    assert [w.obligation.event_key for w in shelf.told] == keys
 
 
 async def test_a_reused_identity_is_a_conflict_that_names_the_items(publisher: Publisher, shelf: Shelf) -> None:
@@ -424,7 +452,7 @@ async def test_the_node_says_it_where_the_tenant_does_not(shelf: Shelf) -> None:
     await catalogue.refresh()
     batcher = IntakeBatcher(shelf, shelf, Metrics(), room=lambda: 1_000)
     router = EventRouter(catalogue, fresh_seconds=10)
-    publisher = Publisher(catalogue, router, batcher, FixedClock(), iter(range(1, 9)).__next__)
+    publisher = Publisher(catalogue, router, batcher, FixedClock(), KeySource(FixedClock(), node=1, floor=0))
     for age_ms in (10_000, 10_001):
         await publish(publisher, type="a", data=1, occurred_at=rfc3339(NOW - age_ms))
     assert [request.events[0].lane for request in shelf.requests] == [Lane.LIVE, Lane.BACKLOG]

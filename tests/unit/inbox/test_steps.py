@@ -11,7 +11,7 @@ from tests.integration.inbox.senders import COMPANY, SECRET, SIGNING_KEY
 from posthouse.core.ids import SOURCE, make_id
 from posthouse.core.inbound import Objection
 from posthouse.core.model import Environment
-from posthouse.store.protocol import Arrival, PassResult, ReadRequest, StaleCatalogue
+from posthouse.store.protocol import Arrival, Overtaken, PassResult, ReadRequest, StaleCatalogue
 from posthouse.testing.house import House
 from posthouse.testing.scripted_transport import answer
 
@@ -118,3 +118,27 @@ async def test_what_spoils_a_step_is_set_aside_alone(house: House) -> None:
     (entry,) = await house.quarantine()
     assert (entry.objection, entry.acknowledged) == (Objection.UNREADABLE, True)
     assert "ZeroDivisionError" in entry.detail
+
+
+async def test_a_request_that_was_overtaken_is_read_again(house: House) -> None:
+    """Its events get keys above what another node, whose clock is ahead, owes already."""
+    inbound = house.ports.store.inbound
+    pass_on = inbound.pass_on
+    floors: list[int] = []
+    keys: list[int] = []
+
+    async def overtaken_once(readings: Sequence[ReadRequest], *, now: int) -> list[PassResult]:
+        found = [event.new.event.key for reading in readings for event in reading.events]
+        if not floors:
+            floors.append(max(found) + (1 << 40))
+            return [Overtaken(floors[0]) for _ in readings]
+        keys.extend(found)
+        return await pass_on(readings, now=now)
+
+    inbound.pass_on = overtaken_once  # type: ignore[method-assign]  # this store is the test's own
+    source = await house.source("github", SECRET)
+    assert (await house.post(source, *senders.github(senders.issue(1), delivery="d"))).status_code == 200
+    await house.read(1)
+    (event,) = await house.events()
+    assert keys == [event.key]
+    assert event.key > floors[0]

@@ -62,7 +62,7 @@ def test_an_older_store_gets_what_is_missing(connection: apsw.Connection) -> Non
 
 
 def test_open_deliveries_endpoints_and_tenants_are_taken_along(connection: apsw.Connection) -> None:
-    """From the first schema: in no order, with no rules."""
+    """From the first schema: in no order, with no rules, made by the latest change of the catalogue."""
     migrate(connection, KNOWN[:1], now=1)
     owed, endpoint = (
         (9, 7, 1, 50, 2, 1, 3, 40),
@@ -71,10 +71,11 @@ def test_open_deliveries_endpoints_and_tenants_are_taken_along(connection: apsw.
     connection.execute("INSERT INTO obligations VALUES (?, ?, ?, ?, ?, ?, ?, ?)", owed)
     connection.execute(f"INSERT INTO endpoints VALUES ({', '.join('?' * 15)})", endpoint)  # noqa: S608 - only places
     connection.execute("INSERT INTO tenants VALUES ('live', 'acme', 'Acme', 5)")
+    connection.execute("UPDATE catalogue SET version = 3")
     assert migrate(connection, KNOWN, now=2) == len(KNOWN) - 1
     assert connection.execute("SELECT * FROM obligations").fetchall() == [(*owed, None, 0)]
-    assert connection.execute("SELECT * FROM endpoints").fetchall() == [(*endpoint, "{}")]
-    assert connection.execute("SELECT * FROM tenants").fetchall() == [("live", "acme", "Acme", 5, "{}")]
+    assert connection.execute("SELECT * FROM endpoints").fetchall() == [(*endpoint, "{}", 3)]
+    assert connection.execute("SELECT * FROM tenants").fetchall() == [("live", "acme", "Acme", 5, "{}", 3)]
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 

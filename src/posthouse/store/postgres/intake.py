@@ -15,13 +15,14 @@ from posthouse.core.errors import PosthouseError, StoreUnavailable
 from posthouse.core.rules import Order
 from posthouse.store.postgres.binding import columns
 from posthouse.store.postgres.lane import Lanes, Turn
+from posthouse.store.postgres.ordering import newest_open
 from posthouse.store.postgres.outcome import Contended, Refused
-from posthouse.store.postgres.planning import event_row, obligation_row, orders_of, periods_of, write_events
+from posthouse.store.postgres.planning import event_row, obligation_row, periods_of, write_events
 from posthouse.store.postgres.readers import Readers
 from posthouse.store.postgres.transact import Guards, Transaction
 from posthouse.store.protocol import AcceptRequest, AcceptResult
 from posthouse.store.shared.gathering import Gatherer
-from posthouse.store.shared.planning import AcceptPlan, Identity, Known, identities_of
+from posthouse.store.shared.planning import AcceptPlan, Identity, Known, identities_of, orders_of
 
 TOGETHER_MAX: Final = 10_000  #: rows that are written with one statement, and of a call that goes with others
 BYTES_MAX: Final = 8 * 1024 * 1024  #: of events that are written with one statement
@@ -220,7 +221,8 @@ async def accept_apart(turn: Turn, requests: Sequence[AcceptRequest]) -> list[Ac
     An identity that another node claims meanwhile fails it: run again, it finds the identity.
     """
     orders = orders_of(item for request in requests for item in request.events)
-    return await turn.transact(lambda t: accept_in(t, requests), Guards(catalogue=False, orders=orders))
+    changes = any(request.new_tenants for request in requests)
+    return await turn.transact(lambda t: accept_in(t, requests), Guards(catalogue=changes, orders=orders))
 
 
 async def accept_in(t: Transaction, requests: Sequence[AcceptRequest]) -> list[AcceptResult]:
@@ -232,7 +234,8 @@ async def accept_in(t: Transaction, requests: Sequence[AcceptRequest]) -> list[A
     if identities:
         found = await t.rows("find_identities", *columns(identities, 4))
         known = {(r[0], r[1], r[2], r[3]): (r[4], r[5], r[6], r[7]) for r in found}
-    plan = AcceptPlan(t.version, known)
+    newest = await newest_open(t, orders_of(item for request in requests for item in request.events))
+    plan = AcceptPlan(t.version, known, newest)
     results = _at_once(plan, requests)
     if plan.identities:
         claims = [(*identity, *claimed) for identity, claimed in sorted(plan.identities.items())]

@@ -41,6 +41,15 @@ async def guards_of(readers: Readers, deliveries: Iterable[Delivery]) -> Orders:
     return orders_among(await ordering_keys(readers, deliveries))
 
 
+async def newest_open(t: Transaction, places: Orders) -> dict[tuple[int, str], int]:
+    """The newest event that is owed and open, of each of these endpoints and ordering keys that has one.
+
+    Ask only under their guards: what is accepted beside would not be seen.
+    """
+    rows = await t.rows("newest_open", *columns(places, 2)) if places else []
+    return {(endpoint_key, ordering_key): event_key for endpoint_key, ordering_key, event_key in rows}
+
+
 async def kept_ordering_key(t: Transaction, event_key: int, endpoint_key: int) -> str | None:
     """The ordering key that a delivery keeps when it is opened; None if its endpoint keeps no order."""
     rows = await t.rows("kept_ordering_key", event_key, endpoint_key)

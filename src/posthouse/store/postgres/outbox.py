@@ -1,6 +1,7 @@
 """The outbox in the store's own database: what is deleted there and what is accepted commit together."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import asyncpg
 
@@ -9,11 +10,11 @@ from posthouse.core.limits import EVENT_BODY_BYTES_MAX, OUTBOX_BYTES_MAX, OUTBOX
 from posthouse.store.postgres.binding import columns, storable
 from posthouse.store.postgres.intake import accept_in
 from posthouse.store.postgres.lane import Lanes
-from posthouse.store.postgres.planning import orders_of
 from posthouse.store.postgres.readers import Readers
 from posthouse.store.postgres.transact import Guards, Transaction
 from posthouse.store.protocol import AcceptRequest, AcceptResult, StaleCatalogue
 from posthouse.store.protocol.outbox import Deal, OutboxDoubt, OutboxRow, OutboxStatus
+from posthouse.store.shared.planning import orders_of
 
 
 class PostgresOutbox:
@@ -30,7 +31,11 @@ class PostgresOutbox:
         (row,) = await self._readers.quick("outbox_waits")
         if not row["waits"]:
             return 0
-        return await self._lane.transact(lambda t: _drain(t, deal, limit), Guards(catalogue=False))
+        try:
+            return await self._lane.transact(lambda t: _drain(t, deal, limit, _Door(t)), Guards(catalogue=False))
+        except _NewTenants:  # they change the catalogue: once more, with nobody beside
+            door = partial(_Door, changes=True)
+            return await self._lane.transact(lambda t: _drain(t, deal, limit, door(t)), Guards(catalogue=True))
 
     async def status(self) -> OutboxStatus:
         """What stands in it; see the protocol."""
@@ -40,11 +45,16 @@ class PostgresOutbox:
         """Its connections are the store's."""
 
 
-class _Door:
-    """Accepts within an open transaction that holds the catalogue."""
+class _NewTenants(Exception):
+    """The rows name tenants that the catalogue does not have."""
 
-    def __init__(self, t: Transaction) -> None:
+
+class _Door:
+    """Accepts within an open transaction that holds the catalogue; ``changes``: so that it can be changed."""
+
+    def __init__(self, t: Transaction, *, changes: bool = False) -> None:
         self._t = t
+        self._changes = changes
         self._holds_orders = False
 
     async def accept(self, request: AcceptRequest) -> AcceptResult:
@@ -56,6 +66,8 @@ class _Door:
         assert self._t.version is not None
         if request.catalogue_version != self._t.version:
             return StaleCatalogue(self._t.version)
+        if request.new_tenants and not self._changes:
+            raise _NewTenants
         orders = orders_of(request.events)
         if orders and not self._holds_orders:
             self._holds_orders = True
@@ -64,14 +76,14 @@ class _Door:
         return result
 
 
-async def _drain(t: Transaction, deal: Deal, limit: int) -> int:
+async def _drain(t: Transaction, deal: Deal, limit: int, door: _Door) -> int:
     if t.version is None:
         raise StoreUnavailable("This node has no place in the catalogue.")
     if not await t.rows("outbox_head"):
         return 0
     rows = rows_of(await t.rows("outbox_rows", limit, OUTBOX_BYTES_MAX, EVENT_BODY_BYTES_MAX))
     if rows:
-        doubts = await deal(rows, _Door(t).accept)
+        doubts = await deal(rows, door.accept)
         for name, args in removals(rows, doubts):
             await t.count(name, *args)
     return len(rows)

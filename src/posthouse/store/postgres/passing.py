@@ -13,13 +13,14 @@ from posthouse.store.postgres import deduping
 from posthouse.store.postgres.binding import columns, storable
 from posthouse.store.postgres.incidents import open_incidents
 from posthouse.store.postgres.lane import Turn
+from posthouse.store.postgres.ordering import newest_open
 from posthouse.store.postgres.outcome import Refused
-from posthouse.store.postgres.planning import orders_of, write_events
+from posthouse.store.postgres.planning import write_events
 from posthouse.store.postgres.streams import count_on
 from posthouse.store.postgres.transact import Guards, Transaction
 from posthouse.store.protocol import PassResult
 from posthouse.store.shared.memory import Memory
-from posthouse.store.shared.planning import EventRows
+from posthouse.store.shared.planning import EventRows, orders_of
 from posthouse.store.shared.reading import Handed, Place, ReadingRows, digests_of, place_of, refusals_of
 
 _NOT_THERE: Final = "42"  # SQLSTATEs of tables, columns, constraints that a statement names in vain begin so
@@ -48,7 +49,7 @@ def _guards_of(handed: Sequence[Handed], *, doubted: bool) -> Guards:
     if doubted:
         sources.add(deduping.GUARD)
     return Guards(
-        catalogue=False,
+        catalogue=any(reading.new_tenants for reading, _now in handed),
         sources=tuple(sorted(sources)),
         orders=orders_of(event.new for reading, _now in handed for event in reading.events),
     )
@@ -66,7 +67,8 @@ async def _pass_on(transaction: Transaction, handed: Sequence[Handed], *, doubte
         memory = Memory(None, is_whole=False)
     else:
         memory = await deduping.recall(transaction, digests_of(kept))
-    events = EventRows()
+    places = orders_of(event.new for reading, _now in kept for event in reading.events)
+    events = EventRows(await newest_open(transaction, places))
     rows = ReadingRows(memory, events)
     passed = iter([rows.add(h) for h in kept])
     results: list[PassResult] = [next(passed) if refusal is None else refusal for refusal in refusals]

@@ -5,8 +5,10 @@ from typing import Any, Final
 
 from msgspec.structs import astuple
 
-from posthouse.core.rules import SUPERSEDED, Order
+from posthouse.core.model import Tenant
+from posthouse.core.rules import SUPERSEDED
 from posthouse.store.postgres.binding import columns
+from posthouse.store.postgres.catalogue import raise_version
 from posthouse.store.postgres.transact import Transaction
 from posthouse.store.protocol import NewEvent
 from posthouse.store.shared.planning import EventRows, Row
@@ -17,19 +19,6 @@ SLICE_ROWS: Final = 10_000  #: of one statement: what is built for it is held in
 _EVENT_COLUMNS: Final = 10
 _OBLIGATION_COLUMNS: Final = 6
 _ORDERED_COLUMNS: Final = 7
-
-
-def orders_of(events: Iterable[NewEvent]) -> tuple[tuple[int, str], ...]:
-    """The endpoints and ordering keys whose guards to hold while these events are written."""
-    return tuple(
-        {
-            (endpoint_key, item.event.ordering_key)
-            for item in events
-            if item.event.ordering_key is not None
-            for endpoint_key, order in zip(item.owed, item.orders, strict=False)
-            if order is not Order.NONE
-        }
-    )
 
 
 def event_row(item: NewEvent) -> Row:
@@ -52,7 +41,8 @@ def periods_of(rows: EventRows) -> list[list[Any]]:
 async def write_events(t: Transaction, rows: EventRows) -> None:
     """Write events with all that they owe, where to look for them, and their tenants.
 
-    The transaction holds the catalogue, and the guards of :func:`orders_of` these events.
+    The transaction holds the catalogue (to change it, if there are tenants), and the guards of :func:`orders_of` these
+    events.
     """
     if rows.events:
         events = columns([event_row(item) for item in rows.events], _EVENT_COLUMNS)
@@ -62,10 +52,15 @@ async def write_events(t: Transaction, rows: EventRows) -> None:
     if rows.ordered:
         await _write_ordered(t, rows)
     if rows.tenants:
-        tenants = sorted(
-            (str(tenant.environment), tenant.id, tenant.name, tenant.created_at) for tenant in rows.tenants
-        )
-        await t.count("insert_tenants", *columns(tenants, 4))
+        await _write_tenants(t, rows.tenants)
+
+
+async def _write_tenants(t: Transaction, tenants: Sequence[Tenant]) -> None:
+    """Those that are new; with one, the catalogue has a new version, by which other copies of it hear of them."""
+    assert t.version is not None, "whoever may make tenants holds the catalogue"
+    rows = sorted((str(tenant.environment), tenant.id, tenant.name, tenant.created_at) for tenant in tenants)
+    if await t.count("insert_tenants", *columns(rows, 4), t.version + 1):
+        await raise_version(t)
 
 
 async def _write_ordered(t: Transaction, rows: EventRows) -> None:

@@ -15,7 +15,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from posthouse.store.protocol.admin import AdminFacet, StoreStats
-from posthouse.store.protocol.catalogue import CatalogueFacet, CatalogueSnapshot, Remembered
+from posthouse.store.protocol.catalogue import (
+    CatalogueChanges,
+    CatalogueFacet,
+    CatalogueSnapshot,
+    Outdated,
+    Remembered,
+)
 from posthouse.store.protocol.inbound import (
     Arrival,
     Doubt,
@@ -41,6 +47,7 @@ from posthouse.store.protocol.intake import (
     IdentityReused,
     Intake,
     NewEvent,
+    Overtaken,
     StaleCatalogue,
 )
 from posthouse.store.protocol.jobs import JobsFacet, JobStep
@@ -65,6 +72,7 @@ __all__ = [
     "Arrival",
     "Backlog",
     "Books",
+    "CatalogueChanges",
     "CatalogueFacet",
     "CatalogueSnapshot",
     "DeliveryQuery",
@@ -88,6 +96,8 @@ __all__ = [
     "OutboxRow",
     "OutboxSource",
     "OutboxStatus",
+    "Outdated",
+    "Overtaken",
     "Ownership",
     "PassResult",
     "PassedOn",

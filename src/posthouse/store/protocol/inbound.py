@@ -19,7 +19,7 @@ from posthouse.core.inbound import (
     Verdict,
 )
 from posthouse.core.model import Environment, Tenant
-from posthouse.store.protocol.intake import Accepted, NewEvent, StaleCatalogue
+from posthouse.store.protocol.intake import Accepted, NewEvent, Overtaken, StaleCatalogue
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
@@ -98,7 +98,7 @@ class Gone(msgspec.Struct, frozen=True):
     """Nothing was stored: the item is no longer in the inbox."""
 
 
-PassResult = PassedOn | StaleCatalogue | Gone
+PassResult = PassedOn | StaleCatalogue | Gone | Overtaken
 
 
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,8 +211,9 @@ class InboundFacet(Protocol):
         Per reading: its item must still be in the inbox, and the catalogue's version the one that it was routed by.
         An event whose digest stands for another one of its source, received less than ``window_ms`` ago, is a
         repetition: it is noted, and nothing else; two events of one call count as well. All others are stored with
-        what they owe, as ``Intake.accept`` does, with their origin. Doubts go to quarantine, acknowledged. Numbers of
-        streams are counted on (core.gaps); a gap opens an incident, and numbers that come late shrink it.
+        what they owe, as ``Intake.accept`` does, with their origin; a reading of which an event is overtaken
+        is refused as there. Doubts go to quarantine, acknowledged. Numbers of streams are counted on (core.gaps); a gap
+        opens an incident, and numbers that come late shrink it.
 
         If repetitions cannot be recognised (what recognises them is missing or incomplete), every event is stored and
         marked ``unchecked``; an incident says so until :meth:`restore_dedupe` is done.

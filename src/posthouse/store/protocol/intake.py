@@ -53,7 +53,16 @@ class IdentityReused(msgspec.Struct, frozen=True):
     positions: tuple[int, ...]
 
 
-AcceptResult = tuple[Accepted, ...] | StaleCatalogue | IdentityReused
+class Overtaken(msgspec.Struct, frozen=True):
+    """Nothing was stored: what is open stands behind an older key than it would have. Make keys above ``floor``.
+
+    Order is by event keys. Those of two nodes follow their clocks, and not the sequence in which events are accepted.
+    """
+
+    floor: int
+
+
+AcceptResult = tuple[Accepted, ...] | StaleCatalogue | IdentityReused | Overtaken
 
 
 class Intake(Protocol):
@@ -64,11 +73,14 @@ class Intake(Protocol):
 
         Per request: the catalogue's version is compared, then every identity looked up, then the
         events and their obligations are inserted (``due_at`` and ``opened_at`` = the event's
-        ``accepted_at``). Two requests of one call that share an identity count as repeats too.
+        ``accepted_at``). Two requests of one call that share an identity count as repeats too. Tenants that are new
+        raise the catalogue's version, once for each transaction.
 
         Where the endpoint keeps order (``orders``), the obligation keeps the ordering key and stands *behind* if
-        another one of that endpoint and key is open. With ``Order.LATEST`` only the newest (by event key) of those
-        that stand behind stays: the others are discarded in the same transaction (reason ``superseded``, at the
-        event's ``accepted_at``). The one that is not behind stays too, because it may be on its way.
+        another one of that endpoint and key is open. An event whose key is not greater than those of all that are open
+        there is :class:`Overtaken`, and so is what comes later in the call with that endpoint and ordering key. With
+        ``Order.LATEST`` only the newest (by event key) of those that stand behind stays: the others are discarded in
+        the same transaction (reason ``superseded``, at the event's ``accepted_at``). The one that is not behind stays
+        too, because it may be on its way.
         """
         ...

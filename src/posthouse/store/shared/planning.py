@@ -8,7 +8,15 @@ from typing import Any, Final
 
 from posthouse.core.model import Tenant
 from posthouse.core.rules import Order
-from posthouse.store.protocol import Accepted, AcceptRequest, AcceptResult, IdentityReused, NewEvent, StaleCatalogue
+from posthouse.store.protocol import (
+    Accepted,
+    AcceptRequest,
+    AcceptResult,
+    IdentityReused,
+    NewEvent,
+    Overtaken,
+    StaleCatalogue,
+)
 from posthouse.store.shared.spans import PERIOD_BITS
 
 SLICE_EVENTS: Final = 1_000  #: other work gets its turn at least after so many
@@ -18,18 +26,42 @@ Row = tuple[Any, ...]
 Identity = tuple[str, str, str, str]
 #: What an identity stands for: fingerprint, event key, event id, how many deliveries are owed.
 Known = tuple[bytes, int, str, int]
+#: Where events stand in order: endpoint key, ordering key.
+Place = tuple[int, str]
 
 
 class EventRows:
-    """Events, what they owe, and their tenants."""
+    """Events, what they owe, and their tenants.
 
-    def __init__(self) -> None:
+    Args:
+        newest: of places the newest event that is owed and open; those that are left out have none.
+    """
+
+    def __init__(self, newest: Mapping[Place, int] | None = None) -> None:
         self.events: list[NewEvent] = []
         self.obligations: list[Row] = []  #: event key, endpoint key, lane, due_at, opened_at
         #: Those that keep their event's ordering key, in the sequence in which they stand behind each other: as
         #: ``obligations``, then the ordering key.
         self.ordered: list[tuple[Row, Order]] = []
         self.tenants: list[Tenant] = []
+        self._open = newest or {}
+        self._added: dict[Place, int] = {}  # the newest event that was added of each
+        self._refused: set[Place] = set()
+
+    def overtaken(self, item: NewEvent) -> int | None:
+        """The key above which an event must have its own so as to stand behind what is open; None if it has."""
+        places = places_of(item)
+        if not places:
+            return None
+        floor = max(max(self._open.get(place, 0), self._added.get(place, 0)) for place in places)
+        if item.event.key > floor and self._refused.isdisjoint(places):
+            return None
+        return floor
+
+    def refuse(self, items: Iterable[NewEvent]) -> None:
+        """These come again later: what comes at their places meanwhile would stand ahead of them, and is overtaken."""
+        for item in items:
+            self._refused.update(places_of(item))
 
     def add(self, item: NewEvent) -> None:
         """One event with all that it owes."""
@@ -55,6 +87,7 @@ class EventRows:
         """Forget the events that were added since."""
         events, obligations, ordered = mark
         del self.events[events:], self.obligations[obligations:], self.ordered[ordered:]
+        self._added = {(row[1], row[5]): row[0] for row, _order in self.ordered}
 
     def tenant_periods(self) -> set[tuple[str, str, int]]:
         """Where to look for the events: environment, tenant, period."""
@@ -73,16 +106,22 @@ class EventRows:
                 self.obligations.append(row)
             else:
                 self.ordered.append(((*row, ordering_key), order))
+                self._added[endpoint_key, ordering_key] = key
 
 
 class AcceptPlan:
     """What becomes of requests to accept, and what they will write. A refused request leaves nothing."""
 
-    def __init__(self, version: int, known: Mapping[Identity, Known]) -> None:
-        """``version``: the catalogue's. ``known``: what identities stand for in the store, as far as it was asked."""
+    def __init__(
+        self, version: int, known: Mapping[Identity, Known], newest: Mapping[Place, int] | None = None
+    ) -> None:
+        """``version``: the catalogue's. ``known``: what identities stand for in the store, as far as it was asked.
+
+        ``newest``: as of :class:`EventRows`, of all places where these requests' events are to stand.
+        """
         self._version = version
         self._known = known
-        self.rows = EventRows()
+        self.rows = EventRows(newest)
         self.identities: dict[Identity, Known] = {}  #: those that are new, in their sequence
         self.related = False  #: whether an item repeats, or re-uses an identity of, another one of this plan
         #: For each request that was decided: how many events, obligations and ordered ones, and how many identities
@@ -112,6 +151,7 @@ class AcceptPlan:
         new_identities: list[Identity] = []
         reused: list[int] = []
         accepted: list[Accepted] = []
+        floor: int | None = None
         for position, item in enumerate(request.events):
             event, owed = item.event, item.owed
             if item.identities:
@@ -127,12 +167,18 @@ class AcceptPlan:
                     identity = (event.environment.value, kind, value, event.tenant)
                     self.identities[identity] = known
                     new_identities.append(identity)
+            if item.orders and (overtaken := self.rows.overtaken(item)) is not None:
+                floor = max(overtaken, floor or 0)
+                continue
             add(item)
             accepted.append(Accepted(event.key, event.id, len(owed), False))  # noqa: FBT003 - by name it takes twice as long
-        if reused:
+        if reused or floor is not None:
             self.rows.take_back(before)
             self._forget(new_identities)
-            return IdentityReused(tuple(reused))
+            if reused or floor is None:
+                return IdentityReused(tuple(reused))
+            self.rows.refuse(request.events)
+            return Overtaken(floor)
         self.rows.add_tenants(request.new_tenants)
         return tuple(accepted)
 
@@ -157,6 +203,20 @@ class AcceptPlan:
                 return IdentityReused(())
             found = known
         return None if found is None else Accepted(found[1], found[2], found[3], duplicate=True)
+
+
+def places_of(item: NewEvent) -> list[Place]:
+    """The endpoints that an event is to keep its order at, with its ordering key."""
+    ordering_key = item.event.ordering_key
+    if ordering_key is None or not item.orders:
+        return []
+    owed = zip(item.owed, item.orders, strict=True)
+    return [(endpoint_key, ordering_key) for endpoint_key, order in owed if order is not Order.NONE]
+
+
+def orders_of(events: Iterable[NewEvent]) -> tuple[Place, ...]:
+    """All places of :func:`places_of`, each once, in their sequence."""
+    return tuple({place: None for item in events if item.orders for place in places_of(item)})
 
 
 def identities_of(requests: Iterable[AcceptRequest]) -> set[Identity]:

@@ -7,7 +7,16 @@ from msgspec.structs import astuple
 
 from posthouse.core.inbound import Incident, IncidentKind
 from posthouse.core.model import Tenant
-from posthouse.store.protocol import Accepted, Gone, NewEvent, PassedOn, ReadEvent, ReadRequest, StaleCatalogue
+from posthouse.store.protocol import (
+    Accepted,
+    Gone,
+    NewEvent,
+    Overtaken,
+    PassedOn,
+    ReadEvent,
+    ReadRequest,
+    StaleCatalogue,
+)
 from posthouse.store.shared.memory import Digest, Known, Memory
 from posthouse.store.shared.streams import NUMBER_MAX, Counted
 
@@ -24,6 +33,14 @@ class Handed(NamedTuple):
 
 class Events(Protocol):
     """Where new events go, with all that they owe, and their tenants."""
+
+    def overtaken(self, item: NewEvent) -> int | None:
+        """The key above which an event must have its own; None if it has."""
+        ...
+
+    def refuse(self, items: Iterable[NewEvent]) -> None:
+        """These come again later, and nothing ahead of them."""
+        ...
 
     def add(self, item: NewEvent) -> None:
         """One event."""
@@ -79,9 +96,13 @@ class ReadingRows:
         self._memory = memory
         self._events = events
 
-    def add(self, handed: Handed) -> PassedOn:
-        """Take in a reading; what becomes of it."""
+    def add(self, handed: Handed) -> PassedOn | Overtaken:
+        """Take in a reading; what becomes of it. One that is refused leaves nothing."""
         reading, now = handed
+        floor = self._overtaken(reading)
+        if floor is not None:
+            self._events.refuse(event.new for event in reading.events)
+            return Overtaken(floor)
         item = reading.item
         self.gone.append(place_of(handed))
         self._events.add_tenants(reading.new_tenants)
@@ -111,6 +132,16 @@ class ReadingRows:
         else:
             self.readings.append(_reading_row(reading, now, accepted, duplicates))
         return PassedOn(tuple(accepted), unchecked)
+
+    def _overtaken(self, reading: ReadRequest) -> int | None:
+        at = reading.item.request.received_at
+        source_key = reading.item.request.source_key
+        floors = [
+            self._events.overtaken(event.new)
+            for event in reading.events
+            if event.new.orders and self._memory.recognise((source_key, event.digest), at, event.window_ms) is None
+        ]
+        return max((floor for floor in floors if floor is not None), default=None)
 
     def _repetition(self, reading: ReadRequest, event: ReadEvent) -> Known | None:
         """Note an event that came before, and say which."""

@@ -167,19 +167,20 @@ TABLES: Final = (
     _whole(
         "endpoints",
         "key, environment text, tenant text, url text, events text, state text, state_reason text, description text, "
-        "headers text, secrets text, retry text, connect_timeout_ms, timeout_ms, created_at, updated_at, rules text",
+        "headers text, secrets text, retry text, connect_timeout_ms, timeout_ms, created_at, updated_at, rules text, "
+        "revision",
         "key",
     ),
-    _whole("tenants", "environment text, id text, name text, created_at, rules text", "environment id"),
+    _whole("tenants", "environment text, id text, name text, created_at, rules text, revision", "environment id"),
     _whole(
         "api_keys",
-        "key, hash bytes, prefix text, environment text, scope text, name text, created_at, revoked_at",
+        "key, hash bytes, prefix text, environment text, scope text, name text, created_at, revoked_at, revision",
         "key",
     ),
     _whole(
         "sources",
         "key, environment text, tenant text, name text, provider text, token text, secrets text, state text, "
-        "description text, created_at, updated_at, rules text",
+        "description text, created_at, updated_at, rules text, revision",
         "key",
     ),
     _whole(

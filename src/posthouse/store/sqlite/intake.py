@@ -7,9 +7,10 @@ from typing import Final
 import apsw
 
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
-from posthouse.store.protocol import AcceptRequest, AcceptResult
-from posthouse.store.shared.planning import AcceptPlan, Identity, Known, identities_of
+from posthouse.store.protocol import AcceptRequest, AcceptResult, Overtaken
+from posthouse.store.shared.planning import AcceptPlan, Identity, Known, identities_of, orders_of
 from posthouse.store.sqlite.gathering import Gatherer
+from posthouse.store.sqlite.ordering import newest_open
 from posthouse.store.sqlite.planning import write_events, write_rows
 from posthouse.store.sqlite.rows import rows_of, value_of
 from posthouse.store.sqlite.statements import SQL
@@ -42,11 +43,15 @@ def accept(
     """
     reach(Failpoint.ACCEPT_BEGUN)
     version: int = value_of(connection, _CATALOGUE_VERSION)
-    plan = AcceptPlan(version, {})
+    places = orders_of(item for request in requests for item in request.events)
+    newest = (yield from newest_open(connection, places)) if places else {}
+    plan = AcceptPlan(version, {}, newest)
     results = yield from plan.decide(requests)
-    claimed = not plan.related and (yield from _claim_identities(connection, plan.identities))
+    # What seems to be overtaken may be a repeat, and a repeat stands nowhere.
+    settled = not plan.related and not any(isinstance(result, Overtaken) for result in results)
+    claimed = settled and (yield from _claim_identities(connection, plan.identities))
     if not claimed:
-        plan = AcceptPlan(version, (yield from _find_identities(connection, requests)))
+        plan = AcceptPlan(version, (yield from _find_identities(connection, requests)), newest)
         results = yield from plan.decide(requests)
         claimed = yield from _claim_identities(connection, plan.identities)
         assert claimed, "every identity was looked up in this very transaction"

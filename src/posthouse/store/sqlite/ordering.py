@@ -20,6 +20,7 @@ _GIVE_UP_ORDER: Final = SQL["give_up_order"]
 _KEEP_ORDER: Final = SQL["keep_order"]
 _KEPT_ORDERING_KEY: Final = SQL["kept_ordering_key"]
 _LET_OUT: Final = SQL["let_out"]
+_NEWEST_OPEN: Final = SQL["newest_open"]
 _NOT_IN_ORDER: Final = SQL["not_in_order"]
 _ORDERED_ENDPOINTS: Final = SQL["ordered_endpoints"]
 _STEP_BACK: Final = SQL["step_back"]
@@ -36,6 +37,16 @@ def ordered_endpoints(connection: apsw.Connection, endpoint_keys: Iterable[int])
     """Which of these distinct endpoints have an open delivery that keeps an ordering key."""
     keys = _encode(list(endpoint_keys)).decode()
     return frozenset(key for (key,) in rows_of(connection, _ORDERED_ENDPOINTS, (keys,)))
+
+
+def newest_open(connection: apsw.Connection, places: Sequence[tuple[int, str]]) -> Steps[dict[tuple[int, str], int]]:
+    """The newest event that is owed and open, of each of these endpoints and ordering keys; 0: there is none."""
+    found: dict[tuple[int, str], int] = {}
+    for start in range(0, len(places), SLICE_ROWS):
+        part = places[start : start + SLICE_ROWS]
+        found.update((part[i], key) for i, key in rows_of(connection, _NEWEST_OPEN, (_encode(part).decode(),)))
+        yield len(part)
+    return found
 
 
 def kept_ordering_key(connection: apsw.Connection, event_key: int, endpoint_key: int) -> str | None:

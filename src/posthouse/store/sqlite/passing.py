@@ -10,9 +10,11 @@ from typing import Final
 import apsw
 import msgspec
 
-from posthouse.store.protocol import PassedOn, PassResult
+from posthouse.store.protocol import Overtaken, PassedOn, PassResult
+from posthouse.store.shared.planning import orders_of
 from posthouse.store.shared.reading import Handed, Place, ReadingRows, digests_of, place_of, refusals_of
 from posthouse.store.sqlite.deduping import recall, write_learnt
+from posthouse.store.sqlite.ordering import newest_open
 from posthouse.store.sqlite.planning import EventRows, write_rows
 from posthouse.store.sqlite.rows import rows_of, value_of
 from posthouse.store.sqlite.statements import SQL
@@ -38,7 +40,8 @@ def pass_on(connection: apsw.Connection, handed: Sequence[Handed]) -> Steps[list
     refusals = refusals_of(handed, waiting, version)
     kept = [h for h, refusal in zip(handed, refusals, strict=True) if refusal is None]
     memory = yield from recall(connection, digests_of(kept))
-    events = EventRows()
+    places = orders_of(event.new for reading, _now in kept for event in reading.events)
+    events = EventRows((yield from newest_open(connection, places)) if places else {})
     rows = ReadingRows(memory, events)
     passed = iter((yield from _decide(rows, kept)))
     results: list[PassResult] = [next(passed) if refusal is None else refusal for refusal in refusals]
@@ -62,9 +65,9 @@ def _waiting(connection: apsw.Connection, handed: Sequence[Handed]) -> Steps[set
     return found
 
 
-def _decide(rows: ReadingRows, kept: Sequence[Handed]) -> Steps[list[PassedOn]]:
+def _decide(rows: ReadingRows, kept: Sequence[Handed]) -> Steps[list[PassedOn | Overtaken]]:
     """What becomes of each reading."""
-    results: list[PassedOn] = []
+    results: list[PassedOn | Overtaken] = []
     planned = 0
     for handed in kept:
         results.append(rows.add(handed))

@@ -6,9 +6,11 @@ from typing import Final
 import apsw
 from msgspec.structs import astuple
 
+from posthouse.core.model import Tenant
 from posthouse.store.shared import planning
 from posthouse.store.shared.planning import Row
 from posthouse.store.sqlite.discarding import keep_newest
+from posthouse.store.sqlite.rows import value_of
 from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.writer import SLICE_ROWS, Steps
 
@@ -16,6 +18,8 @@ _INSERT_EVENT: Final = SQL["insert_event"]
 _INSERT_OBLIGATION: Final = SQL["insert_obligation"]
 _INSERT_ORDERED: Final = SQL["insert_ordered"]
 _INSERT_TENANT: Final = SQL["insert_tenant_if_new"]
+_CATALOGUE_VERSION: Final = SQL["catalogue_version"]
+_RAISE_VERSION: Final = SQL["raise_catalogue_version"]
 _NOTE_ENVIRONMENT_PERIOD: Final = SQL["note_environment_period"]
 _NOTE_TENANT_PERIOD: Final = SQL["note_tenant_period"]
 
@@ -43,8 +47,18 @@ def write_events(connection: apsw.Connection, rows: planning.EventRows) -> Steps
         yield from _write_ordered(connection, rows)
     yield from write_rows(connection, _NOTE_TENANT_PERIOD, list(tenant_periods))
     yield from write_rows(connection, _NOTE_ENVIRONMENT_PERIOD, list(environment_periods))
-    tenants = [(*astuple(tenant)[:-1], "{}") for tenant in rows.tenants]  # nobody has set rules for one yet
-    yield from write_rows(connection, _INSERT_TENANT, tenants)
+    if rows.tenants:
+        yield from _write_tenants(connection, rows.tenants)
+
+
+def _write_tenants(connection: apsw.Connection, tenants: Sequence[Tenant]) -> Steps[None]:
+    """Those that are new; with one, the catalogue has a new version, by which other copies of it hear of them."""
+    version = value_of(connection, _CATALOGUE_VERSION) + 1
+    before = connection.total_changes()
+    values = [(t.environment, t.id, t.name, t.created_at, "{}", version) for t in tenants]  # nobody has set rules yet
+    yield from write_rows(connection, _INSERT_TENANT, values)
+    if connection.total_changes() > before:
+        value_of(connection, _RAISE_VERSION)
 
 
 def _write_ordered(connection: apsw.Connection, rows: planning.EventRows) -> Steps[None]:

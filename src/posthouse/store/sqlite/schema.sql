@@ -163,8 +163,11 @@ CREATE TABLE endpoints (
     timeout_ms INTEGER NOT NULL CHECK (timeout_ms > 0),
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
-    rules TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(rules))
+    rules TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(rules)),
+    revision INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+
+CREATE INDEX endpoints_by_revision ON endpoints (revision);
 
 CREATE TABLE tenants (
     environment TEXT NOT NULL CHECK (environment = 'live' OR environment = 'test'),
@@ -172,8 +175,11 @@ CREATE TABLE tenants (
     name TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     rules TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(rules)),
+    revision INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (environment, id)
 ) WITHOUT ROWID, STRICT;
+
+CREATE INDEX tenants_by_revision ON tenants (revision);
 
 CREATE TABLE api_keys (
     key INTEGER PRIMARY KEY,
@@ -183,8 +189,11 @@ CREATE TABLE api_keys (
     scope TEXT NOT NULL CHECK (scope IN ('admin', 'publish', 'read')),
     name TEXT NOT NULL,
     created_at INTEGER NOT NULL,
-    revoked_at INTEGER
+    revoked_at INTEGER,
+    revision INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+
+CREATE INDEX api_keys_by_revision ON api_keys (revision);
 
 -- Idempotency keys of management calls, and the key of what each call made.
 CREATE TABLE remembered (
@@ -197,11 +206,12 @@ CREATE TABLE remembered (
 
 -- An endpoint as one JSON document with the names of core.model.Endpoint: one row, one step to read.
 CREATE VIEW endpoint_documents AS
-SELECT key, state, json_object(
+SELECT key, state, revision, json_object(
     'key', key, 'environment', environment, 'tenant', tenant, 'url', url, 'events', json(events),
     'state', state, 'state_reason', state_reason, 'description', description, 'headers', json(headers),
     'secrets', json(secrets), 'retry', retry, 'connect_timeout_ms', connect_timeout_ms,
-    'timeout_ms', timeout_ms, 'created_at', created_at, 'updated_at', updated_at, 'rules', json(rules)
+    'timeout_ms', timeout_ms, 'created_at', created_at, 'updated_at', updated_at, 'rules', json(rules),
+    'revision', revision
 ) AS document
 FROM endpoints;
 
@@ -260,15 +270,18 @@ CREATE TABLE sources (
     description TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
-    rules TEXT NOT NULL CHECK (json_valid(rules))
+    rules TEXT NOT NULL CHECK (json_valid(rules)),
+    revision INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+
+CREATE INDEX sources_by_revision ON sources (revision);
 
 -- A source as one JSON document with the names of core.inbound.Source.
 CREATE VIEW source_documents AS
-SELECT key, json_object(
+SELECT key, revision, json_object(
     'key', key, 'environment', environment, 'tenant', tenant, 'name', name, 'provider', provider, 'token', token,
     'secrets', json(secrets), 'state', state, 'description', description, 'created_at', created_at,
-    'updated_at', updated_at, 'rules', json(rules)
+    'updated_at', updated_at, 'rules', json(rules), 'revision', revision
 ) AS document
 FROM sources;
 

@@ -13,10 +13,12 @@ An engine's own test module imports the classes and gives them one fixture, ``st
         yield stores
         await stores.close()
 
+``TestRaces`` is for engines that several processes may have open, and takes another fixture, ``pair``.
 The store must be new for each test; opening it again in the same test must find what was there.
 """
 
 from posthouse.testing.conformance.catalogue import TestCatalogue
+from posthouse.testing.conformance.changes import TestChanges
 from posthouse.testing.conformance.health import TestHealth
 from posthouse.testing.conformance.inbound import TestInbound
 from posthouse.testing.conformance.inbound_ledger import TestInboundRequests, TestSourceBooks
@@ -31,9 +33,11 @@ from posthouse.testing.conformance.jobs import TestJobs, TestJobsAndOrder, TestW
 from posthouse.testing.conformance.ledger import TestAudit, TestLedger
 from posthouse.testing.conformance.life import TestLife
 from posthouse.testing.conformance.ordering import TestOrder, TestReordering
+from posthouse.testing.conformance.overtaken import TestOvertaken
 from posthouse.testing.conformance.ownership import TestOwnership
 from posthouse.testing.conformance.parking import TestParking
 from posthouse.testing.conformance.queues import TestQueues
+from posthouse.testing.conformance.races import Pair, TestRaces
 from posthouse.testing.conformance.reopening import TestDiscarding, TestRetrying
 from posthouse.testing.conformance.retiming import TestRetiming
 from posthouse.testing.conformance.scene import Scene, Stores
@@ -41,10 +45,12 @@ from posthouse.testing.conformance.settling import TestSettling
 from posthouse.testing.conformance.unknown import TestUnknown
 
 __all__ = [
+    "Pair",
     "Scene",
     "Stores",
     "TestAudit",
     "TestCatalogue",
+    "TestChanges",
     "TestDiscarding",
     "TestHealth",
     "TestInbound",
@@ -61,9 +67,11 @@ __all__ = [
     "TestLedger",
     "TestLife",
     "TestOrder",
+    "TestOvertaken",
     "TestOwnership",
     "TestParking",
     "TestQueues",
+    "TestRaces",
     "TestReordering",
     "TestRetiming",
     "TestRetrying",

@@ -30,7 +30,10 @@ class TestCatalogue:
         for api_key in keys:
             await catalogue.put_api_key(api_key)
         await catalogue.put_tenant(tenant("acme"))
-        assert await catalogue.load() == CatalogueSnapshot(5, endpoints, (tenant("acme"),), keys)
+        endpoints = (replace(endpoints[0], revision=1), replace(endpoints[1], revision=2))
+        keys = (replace(keys[0], revision=3), replace(keys[1], revision=4))
+        expected = CatalogueSnapshot(5, endpoints, (replace(tenant("acme"), revision=5),), keys)
+        assert await catalogue.load() == expected
         assert await catalogue.endpoint(endpoints[0].key) == endpoints[0]
 
     async def test_every_write_raises_the_version_by_one(self, stores: Stores) -> None:
@@ -38,11 +41,12 @@ class TestCatalogue:
         catalogue = scene.store.catalogue
         endpoint = scene.values.endpoint()
         assert await catalogue.put_endpoint(endpoint) == 1
-        assert await catalogue.put_endpoint(endpoint) == 2
-        assert await catalogue.set_endpoint_state(endpoint.key, EndpointState.PAUSED, reason=None, now=NOW) == 3
+        assert await catalogue.put_endpoint(endpoint, seen=1) == 2
+        paused = catalogue.set_endpoint_state(endpoint.key, EndpointState.PAUSED, seen=2, reason=None, now=NOW)
+        assert await paused == 3
         assert await catalogue.put_tenant(tenant()) == 4
         assert await catalogue.put_api_key(scene.values.api_key()) == 5
-        assert (await catalogue.load()).version == await catalogue.version() == 5
+        assert (await catalogue.load()).version == 5
         together = await asyncio.gather(*(catalogue.put_endpoint(scene.values.endpoint()) for _ in range(5)))
         assert sorted(together) == [6, 7, 8, 9, 10]
 
@@ -54,11 +58,11 @@ class TestCatalogue:
         await catalogue.put_api_key(api_key)
         await catalogue.put_tenant(tenant("acme"))
         changed = replace(endpoint, url="https://example.org/", events=("*",), updated_at=NOW + 1)
-        await catalogue.put_endpoint(changed)
-        await catalogue.put_api_key(replace(api_key, name="new"))
-        await catalogue.put_tenant(tenant("acme", name="New"))
+        await catalogue.put_endpoint(changed, seen=1)
+        await catalogue.put_api_key(replace(api_key, name="new"), seen=2)
+        await catalogue.put_tenant(tenant("acme", name="New"), seen=3)
         snapshot = await catalogue.load()
-        assert snapshot.endpoints == (changed,)
+        assert snapshot.endpoints == (replace(changed, revision=4),)
         assert [k.name for k in snapshot.api_keys] == ["new"]
         assert [t.name for t in snapshot.tenants] == ["New"]
 
@@ -67,8 +71,8 @@ class TestCatalogue:
         catalogue = scene.store.catalogue
         endpoint = scene.values.endpoint()
         await catalogue.put_endpoint(endpoint)
-        await catalogue.set_endpoint_state(endpoint.key, EndpointState.DISABLED, reason="gone", now=NOW + 5)
-        expected = replace(endpoint, state=EndpointState.DISABLED, state_reason="gone", updated_at=NOW + 5)
+        await catalogue.set_endpoint_state(endpoint.key, EndpointState.DISABLED, seen=1, reason="gone", now=NOW + 5)
+        expected = replace(endpoint, state=EndpointState.DISABLED, state_reason="gone", updated_at=NOW + 5, revision=2)
         assert await catalogue.endpoint(endpoint.key) == expected
         assert (await catalogue.load()).endpoints == (expected,)
 
@@ -78,7 +82,7 @@ class TestCatalogue:
         catalogue = scene.store.catalogue
         endpoint = scene.values.endpoint()
         await catalogue.put_endpoint(endpoint)
-        await catalogue.set_endpoint_state(endpoint.key, EndpointState.DELETED, reason=None, now=NOW)
+        await catalogue.set_endpoint_state(endpoint.key, EndpointState.DELETED, seen=1, reason=None, now=NOW)
         await catalogue.put_api_key(scene.values.api_key(revoked_at=NOW))
         snapshot = await catalogue.load()
         assert (snapshot.version, snapshot.endpoints, snapshot.api_keys) == (3, (), ())
@@ -90,7 +94,7 @@ class TestCatalogue:
         scene = await stores.open()
         assert await scene.store.catalogue.endpoint(5) is None
         with pytest.raises(NotFound):
-            await scene.store.catalogue.set_endpoint_state(5, EndpointState.PAUSED, reason=None, now=NOW)
+            await scene.store.catalogue.set_endpoint_state(5, EndpointState.PAUSED, seen=0, reason=None, now=NOW)
         assert (await scene.store.catalogue.load()).version == 0
 
     async def test_what_a_call_made_is_remembered(self, stores: Stores) -> None:
@@ -132,9 +136,10 @@ class TestCatalogue:
             scene.values.source(environment=Environment.TEST, secrets=()),
             scene.values.source(state=SourceState.DELETED),
         )
-        for source in reversed(sources):
+        for source in sources:
             await catalogue.put_source(source)
-        assert await (await stores.open()).store.catalogue.load() == CatalogueSnapshot(3, (), (), (), sources)
+        stored = tuple(replace(source, revision=n) for n, source in enumerate(sources, 1))
+        assert await (await stores.open()).store.catalogue.load() == CatalogueSnapshot(3, (), (), (), stored)
 
     async def test_a_source_is_replaced_by_key(self, stores: Stores) -> None:
         scene = await stores.open()
@@ -142,8 +147,8 @@ class TestCatalogue:
         source = scene.values.source()
         assert await catalogue.put_source(source) == 1
         changed = replace(source, state=SourceState.PAUSED, token="other", updated_at=NOW + 1)  # noqa: S106 - no secret
-        assert await catalogue.put_source(changed) == 2
-        assert (await catalogue.load()).sources == (changed,)
+        assert await catalogue.put_source(changed, seen=1) == 2
+        assert (await catalogue.load()).sources == (replace(changed, revision=2),)
 
     async def test_a_token_belongs_to_one_source(self, stores: Stores) -> None:
         """Even to a deleted one: its sender may still call."""
@@ -154,7 +159,7 @@ class TestCatalogue:
         with pytest.raises(PosthouseError):
             await catalogue.put_source(scene.values.source(token=source.token))
         snapshot = await catalogue.load()
-        assert (snapshot.version, snapshot.sources) == (1, (source,))
+        assert (snapshot.version, snapshot.sources) == (1, (replace(source, revision=1),))
 
     async def test_what_made_a_source_is_remembered(self, stores: Stores) -> None:
         scene = await stores.open()
@@ -163,4 +168,4 @@ class TestCatalogue:
         await catalogue.put_source(sources[0], remember=Remembered(Environment.LIVE, "k", b"f", sources[0].key))
         with pytest.raises(IdempotencyConflict):
             await catalogue.put_source(sources[1], remember=Remembered(Environment.LIVE, "k", b"f", sources[1].key))
-        assert (await catalogue.load()).sources == (sources[0],)
+        assert (await catalogue.load()).sources == (replace(sources[0], revision=1),)

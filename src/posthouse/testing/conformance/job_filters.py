@@ -121,7 +121,7 @@ class TestJobFilters:
         await settled_delivered(scene, endpoint.key)
         await settled_delivered(scene, 7)
         gone = EndpointState.DELETED
-        await scene.store.catalogue.set_endpoint_state(endpoint.key, gone, reason=None, now=NOW)
+        await scene.store.catalogue.set_endpoint_state(endpoint.key, gone, seen=1, reason=None, now=NOW)
         assert await counts(scene, JobKind.REPLAY, dry_run=True) == (2, 1, 1)
         assert await counts(scene, JobKind.REPLAY) == (2, 1, 1)
 

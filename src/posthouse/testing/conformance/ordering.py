@@ -367,7 +367,8 @@ def ordered(scene: Scene, endpoint_key: int, order: Order = Order.FIFO, *, key: 
 async def keep(scene: Scene, endpoint_key: int, order: Order) -> None:
     """The catalogue says that this endpoint keeps this order."""
     endpoint = replace(scene.values.endpoint(rules=Rules(order=order)), key=endpoint_key)
-    await scene.store.catalogue.put_endpoint(endpoint)
+    stored = await scene.store.catalogue.endpoint(endpoint_key)
+    await scene.store.catalogue.put_endpoint(endpoint, seen=0 if stored is None else stored.revision)
 
 
 async def reorder(scene: Scene, endpoint_key: int, order: Order, *, now: int = NOW, limit: int = STEP) -> int:

@@ -13,7 +13,7 @@ from posthouse.core.inbound import WHOLE, IncidentKind, Objection, Resolution, R
 from posthouse.core.jobs import JobEntry, JobFilter, JobKind, JobState
 from posthouse.core.model import EndpointState, Environment, Health
 from posthouse.core.rules import Order
-from posthouse.store.protocol import Accepted, Gone, PassedOn, Remembered, Settled, Store
+from posthouse.store.protocol import Accepted, Gone, Outdated, PassedOn, Remembered, Settled, Store
 from posthouse.testing.conformance.jobs import LATER, begin
 from posthouse.testing.conformance.ordering import ahead, check_order, keep, ordered
 from posthouse.testing.conformance.scene import Scene, Stores
@@ -24,7 +24,7 @@ T = TypeVar("T")
 #: Methods of the protocol that write nothing: they are asked again as they are.
 READS: Final = {
     *("work.survey", "work.fetch", "work.health"),
-    *("catalogue.load", "catalogue.version", "catalogue.endpoint", "catalogue.recall"),
+    *("catalogue.load", "catalogue.changes", "catalogue.endpoint", "catalogue.recall"),
     *("ledger.events", "ledger.find_events", "ledger.deliveries", "ledger.delivery", "ledger.attempts"),
     *("ledger.waiting", "ledger.audit", "ownership.owners", "jobs.job", "jobs.jobs", "admin.key_floor", "admin.stats"),
     *("inbound.waiting", "inbound.fetch", "inbound.quarantine", "inbound.expired", "inbound.quarantined_bytes"),
@@ -57,6 +57,14 @@ class _UnheardStore:
 
     def __getattr__(self, name: str) -> _Unheard:
         return _Unheard(getattr(self._store, name))
+
+
+async def outdated(scene: Scene, call: Callable[[Store], Awaitable[T]]) -> None:
+    """A change is made again because the first answer was lost: it is there, so what was known of the thing is old."""
+    with pytest.raises(StoreUnavailable):
+        await call(cast("Store", _UnheardStore(scene.store)))
+    with pytest.raises(Outdated):
+        await call(scene.store)
 
 
 async def repeated(scene: Scene, call: Callable[[Store], Awaitable[T]]) -> T:
@@ -274,37 +282,41 @@ class TestUnknown:
         one, other = scene.values.endpoint(), scene.values.endpoint()
         remember = Remembered(Environment.LIVE, "k", b"f", one.key)
         catalogue = scene.store.catalogue
-        assert await repeated(scene, lambda store: store.catalogue.put_endpoint(one, remember=remember)) == 2
+        await outdated(scene, lambda store: store.catalogue.put_endpoint(one, remember=remember))
         assert await catalogue.recall(Environment.LIVE, "k") == remember
         with pytest.raises(IdempotencyConflict):
             await catalogue.put_endpoint(other, remember=replace(remember, ref=other.key))
-        assert (await catalogue.load()).endpoints == (one,)
+        assert (await catalogue.load()).endpoints == (replace(one, revision=1),)
 
     async def test_set_endpoint_state(self, stores: Stores) -> None:
         scene = await stores.open()
         key, paused = scene.values.endpoint(), EndpointState.PAUSED
         await scene.store.catalogue.put_endpoint(key)
-        await repeated(scene, lambda store: store.catalogue.set_endpoint_state(key.key, paused, reason="r", now=NOW))
+
+        async def pause(store: Store) -> int:
+            return await store.catalogue.set_endpoint_state(key.key, paused, seen=1, reason="r", now=NOW)
+
+        await outdated(scene, pause)
         stored = await scene.store.catalogue.endpoint(key.key)
-        assert stored == replace(key, state=paused, state_reason="r", updated_at=NOW)
+        assert stored == replace(key, state=paused, state_reason="r", updated_at=NOW, revision=2)
 
     async def test_put_source(self, stores: Stores) -> None:
         """Also with a token, which no other source may have."""
         scene = await stores.open()
         source = scene.values.source()
-        await repeated(scene, lambda store: store.catalogue.put_source(source))
-        assert (await scene.store.catalogue.load()).sources == (source,)
+        await outdated(scene, lambda store: store.catalogue.put_source(source))
+        assert (await scene.store.catalogue.load()).sources == (replace(source, revision=1),)
 
     async def test_put_tenant(self, stores: Stores) -> None:
         scene = await stores.open()
-        await repeated(scene, lambda store: store.catalogue.put_tenant(tenant()))
-        assert (await scene.store.catalogue.load()).tenants == (tenant(),)
+        await outdated(scene, lambda store: store.catalogue.put_tenant(tenant()))
+        assert (await scene.store.catalogue.load()).tenants == (replace(tenant(), revision=1),)
 
     async def test_put_api_key(self, stores: Stores) -> None:
         scene = await stores.open()
         api_key = scene.values.api_key()
-        await repeated(scene, lambda store: store.catalogue.put_api_key(api_key))
-        assert (await scene.store.catalogue.load()).api_keys == (api_key,)
+        await outdated(scene, lambda store: store.catalogue.put_api_key(api_key))
+        assert (await scene.store.catalogue.load()).api_keys == (replace(api_key, revision=1),)
 
     async def test_add(self, stores: Stores) -> None:
         """Whoever makes it again makes another one, and is told by the Idempotency-Key that it is there."""

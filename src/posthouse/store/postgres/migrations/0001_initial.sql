@@ -27,6 +27,7 @@ INSERT INTO catalogue (lane, version) VALUES (0, 0);
 
 -- Endpoints, deleted ones included. `events`, `headers` and `secrets` are JSON arrays; `rules` is the JSON object of
 -- core.rules.Rules without what has its default. JSON stands as text: nothing is ever asked about what is in it.
+-- `revision`, here and below: the catalogue's version that the latest change of the row made.
 CREATE TABLE endpoints (
     key bigint PRIMARY KEY,
     environment text COLLATE "C" NOT NULL CHECK (environment IN ('live', 'test')),
@@ -35,21 +36,25 @@ CREATE TABLE endpoints (
     state_reason text, description text NOT NULL, headers text NOT NULL, secrets text NOT NULL, retry text NOT NULL,
     connect_timeout_ms integer NOT NULL CHECK (connect_timeout_ms > 0),
     timeout_ms integer NOT NULL CHECK (timeout_ms > 0),
-    created_at bigint NOT NULL, updated_at bigint NOT NULL, rules text NOT NULL DEFAULT '{}'
+    created_at bigint NOT NULL, updated_at bigint NOT NULL, rules text NOT NULL DEFAULT '{}', revision bigint NOT NULL
 );
+CREATE INDEX endpoints_by_revision ON endpoints (revision, key);
 
 CREATE TABLE tenants (
     environment text COLLATE "C" NOT NULL CHECK (environment IN ('live', 'test')),
     id text COLLATE "C" NOT NULL, name text NOT NULL, created_at bigint NOT NULL, rules text NOT NULL DEFAULT '{}',
+    revision bigint NOT NULL,
     PRIMARY KEY (environment, id)
 );
+CREATE INDEX tenants_by_revision ON tenants (revision, environment, id);
 
 CREATE TABLE api_keys (
     key bigint PRIMARY KEY, hash bytea NOT NULL UNIQUE, prefix text NOT NULL,
     environment text COLLATE "C" NOT NULL CHECK (environment IN ('live', 'test')),
     scope text NOT NULL CHECK (scope IN ('admin', 'publish', 'read')), name text NOT NULL,
-    created_at bigint NOT NULL, revoked_at bigint
+    created_at bigint NOT NULL, revoked_at bigint, revision bigint NOT NULL
 );
+CREATE INDEX api_keys_by_revision ON api_keys (revision, key);
 
 -- Inbound URLs, deleted ones included. `secrets` is a JSON array, `rules` the JSON object of core.inbound.SourceRules
 -- without what has its default.
@@ -59,8 +64,10 @@ CREATE TABLE sources (
     tenant text COLLATE "C" NOT NULL, name text NOT NULL, provider text NOT NULL,
     token text COLLATE "C" NOT NULL UNIQUE,
     secrets text NOT NULL, state text NOT NULL CHECK (state IN ('active', 'paused', 'deleted')),
-    description text NOT NULL, created_at bigint NOT NULL, updated_at bigint NOT NULL, rules text NOT NULL
+    description text NOT NULL, created_at bigint NOT NULL, updated_at bigint NOT NULL, rules text NOT NULL,
+    revision bigint NOT NULL
 );
+CREATE INDEX sources_by_revision ON sources (revision, key);
 
 -- Idempotency keys of management calls, and the key of what each call made.
 CREATE TABLE remembered (

@@ -107,8 +107,8 @@ FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bigint
     AS o(event_key, endpoint_key, lane, due_at, opened_at, slot);
 
 -- name: insert_tenants
--- Tenants that an event named first; those that exist stay as they are.
-INSERT INTO tenants (environment, id, name, created_at, rules)
-SELECT t.environment, t.id, t.name, t.created_at, '{}'
+-- Tenants that an event named first, with the version that they make; those that exist stay as they are.
+INSERT INTO tenants (environment, id, name, created_at, rules, revision)
+SELECT t.environment, t.id, t.name, t.created_at, '{}', $5
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS t(environment, id, name, created_at)
 ON CONFLICT (environment, id) DO NOTHING;

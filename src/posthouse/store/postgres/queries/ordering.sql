@@ -22,6 +22,25 @@ SELECT
 FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[], $6::text[], $7::smallint[])
     WITH ORDINALITY AS o(event_key, endpoint_key, lane, due_at, opened_at, ordering_key, slot, n);
 
+-- name: newest_open
+-- The newest of what is open at some places, of those where anything is: endpoint, ordering key, event key.
+SELECT k.endpoint_key, k.ordering_key, n.event_key
+FROM unnest($1::bigint[], $2::text[]) AS k(endpoint_key, ordering_key)
+CROSS JOIN LATERAL (
+    SELECT greatest(
+        (
+            SELECT a.event_key FROM obligations AS a
+            WHERE NOT a.behind AND a.endpoint_key = k.endpoint_key AND a.ordering_key = k.ordering_key LIMIT 1
+        ),
+        (
+            SELECT b.event_key FROM obligations AS b
+            WHERE b.behind AND b.endpoint_key = k.endpoint_key AND b.ordering_key = k.ordering_key
+            ORDER BY b.event_key DESC LIMIT 1
+        )
+    ) AS event_key
+) AS n
+WHERE n.event_key IS NOT NULL;
+
 -- name: kept_ordering_key
 -- The ordering key of an event, if an endpoint keeps order.
 SELECT e.ordering_key FROM endpoints AS p JOIN events AS e ON e.key = $1

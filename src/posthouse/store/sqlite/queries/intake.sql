@@ -31,5 +31,5 @@ VALUES (?, ?, ?, ?, 0, 1, 0, ?, NULL, 0);
 
 -- name: insert_tenant_if_new
 -- A tenant that an event named first.
-INSERT INTO tenants (environment, id, name, created_at, rules) VALUES (?, ?, ?, ?, ?)
+INSERT INTO tenants (environment, id, name, created_at, rules, revision) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (environment, id) DO NOTHING;

@@ -8,6 +8,21 @@ VALUES (
     EXISTS (SELECT 1 FROM obligations WHERE behind = 0 AND endpoint_key = ?2 AND ordering_key = ?6)
 );
 
+-- name: newest_open
+-- The newest of what is open at some places, out of a JSON array of [endpoint key, ordering key]: the place in the
+-- array, and the event's key, or nothing.
+SELECT j.key, max(
+    ifnull((
+        SELECT event_key FROM obligations
+        WHERE behind = 0 AND endpoint_key = j.value ->> 0 AND ordering_key = j.value ->> 1
+    ), 0),
+    ifnull((
+        SELECT max(event_key) FROM obligations
+        WHERE behind = 1 AND endpoint_key = j.value ->> 0 AND ordering_key = j.value ->> 1
+    ), 0)
+)
+FROM json_each(?1) AS j;
+
 -- name: kept_ordering_key
 -- The ordering key of an event, if an endpoint keeps order.
 SELECT e.ordering_key FROM endpoints AS p CROSS JOIN events AS e ON e.key = ?1
