@@ -17,7 +17,7 @@ from posthouse.store.protocol import Accepted, Gone, Outdated, PassedOn, Remembe
 from posthouse.testing.conformance.jobs import LATER, begin
 from posthouse.testing.conformance.ordering import ahead, check_order, keep, ordered
 from posthouse.testing.conformance.scene import Scene, Stores
-from posthouse.testing.conformance.values import DAY_MS, LEASE_MS, NOW, SOURCE, tenant
+from posthouse.testing.conformance.values import DAY_MS, LEASE_MS, NOW, SOURCE, Values, tenant
 
 T = TypeVar("T")
 
@@ -28,8 +28,7 @@ READS: Final = {
     *("ledger.events", "ledger.find_events", "ledger.deliveries", "ledger.delivery", "ledger.attempts"),
     *("ledger.waiting", "ledger.audit", "ownership.owners", "jobs.job", "jobs.jobs", "admin.key_floor", "admin.stats"),
     *("inbound.waiting", "inbound.fetch", "inbound.quarantine", "inbound.expired", "inbound.quarantined_bytes"),
-    *("inbound.requests", "inbound.request", "inbound.origin", "inbound.audit", "inbound.rhythms"),
-    "inbound.incidents",
+    *("inbound.requests", "inbound.request", "inbound.origin", "inbound.audit", "inbound.rhythms", "inbound.incidents"),
 }
 
 
@@ -302,8 +301,7 @@ class TestUnknown:
 
     async def test_put_source(self, stores: Stores) -> None:
         """Also with a token, which no other source may have."""
-        scene = await stores.open()
-        source = scene.values.source()
+        scene, source = await stores.open(), Values().source()
         await outdated(scene, lambda store: store.catalogue.put_source(source))
         assert (await scene.store.catalogue.load()).sources == (replace(source, revision=1),)
 
