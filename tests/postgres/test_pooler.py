@@ -13,7 +13,7 @@ from posthouse.core.errors import ConfigurationError
 from posthouse.store.postgres.dial import ROLE, Unfit
 from posthouse.store.postgres.server import examine
 from posthouse.testing.house import House
-from posthouse.testing.postgres.cluster import Cluster, NoPostgres
+from posthouse.testing.postgres.cluster import Cluster
 from posthouse.testing.postgres.databases import (
     EMPTY,
     UNSAFE,
@@ -48,10 +48,7 @@ def put(cluster: Cluster, role: str) -> Iterator[Put]:
     with ExitStack() as stack:
 
         def start(**options: tuple[str, ...]) -> Pooler:
-            try:
-                pooler = Pooler.start(cluster, users=(role,), **options)
-            except NoPostgres as error:
-                pytest.skip(str(error))
+            pooler = Pooler.start(cluster, users=(role,), **options)
             stack.callback(pooler.stop)
             return pooler
 

@@ -6,8 +6,6 @@ from pathlib import Path
 import outbox_rig
 import pytest
 
-from posthouse.testing.postgres.cluster import NoPostgres, binaries
-
 pytestmark = pytest.mark.rig
 
 KILLS = int(os.environ.get("RIG_OUTBOX_KILLS", "10"))
@@ -15,11 +13,5 @@ KILLS = int(os.environ.get("RIG_OUTBOX_KILLS", "10"))
 
 @pytest.mark.parametrize("place", outbox_rig.PLACES)
 async def test_what_is_published_is_what_was_committed(tmp_path: Path, place: str) -> None:
-    try:
-        binaries()
-    except NoPostgres as error:
-        if os.environ.get("POSTHOUSE_REQUIRE_PG"):
-            raise
-        pytest.skip(str(error))
     figures = await outbox_rig.run(tmp_path, kills=KILLS, place=place, seed=7)
     assert figures.faults() == []
