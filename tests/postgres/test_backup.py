@@ -90,8 +90,8 @@ async def rows_in(cluster: Cluster, database: str) -> dict[str, list[Any]]:
     connection = await connect(cluster, database)
     await connection.execute(f"SET search_path = {SCHEMA}")
     query = """
-        SELECT relname FROM pg_class
-        WHERE relnamespace = $1::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition"""
+        SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition"""
     tables = [row[0] for row in await connection.fetch(query, SCHEMA)]
     found = {
         table: [tuple(row) for row in await connection.fetch(f'SELECT * FROM "{table}" AS t ORDER BY t::text')]  # noqa: S608 - ours

@@ -279,10 +279,10 @@ class Endpoints:
         request = ("rotate", endpoint_id, secret, overlap_ms)
 
         async def decide() -> Issued:
+            endpoint = self.get(environment, endpoint_id)
             made = await self._repeats.find(environment, idempotency_key, request)
             if made is not None:
                 return await self._made_before(made)
-            endpoint = self.get(environment, endpoint_id)
             now = self._clock.now_ms()
             new = secret or generate_secret(self._entropy.token(SECRET_BYTES))
             secrets = rotated(endpoint.secrets, Secret(new, now), now=now, overlap_ms=overlap_ms)
