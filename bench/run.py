@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="posthouse-bench-", dir=machine.on_disk(ROOT)) as folder:
         facts = machine.facts(Path(folder))
         _announce(facts, budget)
-        store = subjects.database if options.postgres else _embedded
+        store: Store = subjects.database if options.postgres else lambda _core: nullcontext()
         measured = [_measure(scenario, cores, Path(folder), budget, store) for scenario in load.SCENARIOS]
     for one in measured:
         print(report.table(one), flush=True)
@@ -92,12 +92,6 @@ def _announce(facts: dict[str, object], budget: Budget) -> None:
     shown = ("cpu", "cores", "kernel", "python", "file_system", "fsync_us", "load_average_before")
     print(", ".join(f"{name} {facts[name]}" for name in shown))
     print(f"{budget.rounds} rounds of {budget.round_seconds} s each, in turns; medians are shown", flush=True)
-
-
-@contextmanager
-def _embedded(_core: int) -> Iterator[None]:
-    """The embedded store needs nobody."""
-    yield None
 
 
 def _measure(scenario: Scenario, cores: tuple[int, int], folder: Path, budget: Budget, store: Store) -> Measured:

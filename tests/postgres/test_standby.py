@@ -19,6 +19,7 @@ from posthouse.store.postgres.transact import Guards, Transaction
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.postgres.cluster import Cluster
 from posthouse.testing.postgres.databases import EMPTY, connect, drop_database, make_database
+from posthouse.testing.postgres.replication import free_ports
 from posthouse.testing.postgres.waiting import until
 
 WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
@@ -26,11 +27,9 @@ WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
 @pytest.fixture(scope="module")
 def primary() -> Iterator[Cluster]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    (port,) = free_ports(1)
     primary = Cluster.start(
-        durable=True, wal_level="replica", max_wal_senders="4", listen_addresses="127.0.0.1", port=port
+        durable=True, wal_level="replica", max_wal_senders="4", listen_addresses="127.0.0.1", port=str(port)
     )
     yield primary
     primary.stop()

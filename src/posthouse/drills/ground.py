@@ -205,6 +205,11 @@ class Ground:
         lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
 
+    def missing(self) -> set[str]:
+        """Events that got their 202 and are not in the node's list of events."""
+        on_disk = {event["id"] for page in self.pages("/v1/events") for event in page}
+        return self.publisher.accepted - on_disk
+
     # -- publishing -----------------------------------------------------------------------------
 
     def publish(self, events: Iterator[Outgoing], *, rate: float = RATE) -> Publisher:

@@ -61,6 +61,11 @@ class Publisher:
         self.refused = 0  #: answers that ask for a repeat
         self.cut_off: list[float] = []  #: when a request lost its connection before its answer came
 
+    @property
+    def accepted(self) -> set[str]:
+        """The ids of the events with a 202."""
+        return {event for event, sent in self.sent.items() if sent.accepted_at is not None}
+
     def stop(self) -> None:
         """Make no more events; :meth:`run` ends when all that were made are accepted."""
         self._stopping = True
