@@ -41,7 +41,8 @@ class SystemClock:
 class Load:
     """Makes requests and the settlements that belong to them."""
 
-    def __init__(self, epochs: dict[int, int], endpoints: int, *, identities: bool) -> None:
+    def __init__(self, epochs: dict[int, int], endpoints: int, *, identities: bool, data: bytes = DATA) -> None:
+        self._data = data
         self._now = SystemClock().now_ms()
         self._epochs = epochs
         self._identities = identities
@@ -92,7 +93,7 @@ class Load:
                 tenant="default",
                 type="order.created",
                 accepted_at=self._now,
-                data=DATA,
+                data=self._data,
             ),
             owed=(self._endpoints[key % len(self._endpoints)],),
             lane=Lane.LIVE,
