@@ -100,10 +100,14 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """User and system time of all its processes, those that ended included."""
-        pid = self._postmaster
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()
-        own = _stat(pid)
-        return (sum(own) + sum(sum(_stat(int(child))[:2]) for child in children)) / _TICKS
+        while True:
+            pid = self._postmaster
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()
+            try:
+                ticks = sum(sum(_stat(int(child))[:2]) for child in children)
+            except FileNotFoundError:  # one has ended meanwhile: the postmaster counts it now
+                continue
+            return (ticks + sum(_stat(pid))) / _TICKS
 
     async def written(self) -> float:
         """Bytes of the write-ahead log, exact at this moment."""

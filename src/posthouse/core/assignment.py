@@ -32,7 +32,7 @@ def assigned(nodes: Iterable[str]) -> tuple[str, ...]:
 def reassigned(nodes: Iterable[str], owners: Sequence[str | None]) -> tuple[str, ...]:
     """The node of each slot, by slot, where each keeps what it has up to its share; empty if there is no node.
 
-    Whoever carries out a part of it and asks again gets the rest of it: nothing moves twice.
+    Whatever part of it has been carried out, by whomever, the answer is the same again: nothing moves twice.
 
     Args:
         nodes: as :func:`assigned`.
@@ -78,10 +78,14 @@ def _assigned(nodes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _room(nodes: Sequence[str], total: int, held: Mapping[str, int]) -> dict[str, int]:
-    """How many slots each may have, ``total`` in all: equal, and one more for those that hold most."""
+    """How many slots each may have, ``total`` in all: equal shares, and for some one more.
+
+    Those that have more than a share already are the first; the others are told apart by their names alone, so that
+    nothing of it changes while slots are taken and given up.
+    """
     share, over = divmod(total, len(nodes))
-    by_need = sorted(nodes, key=lambda name: (-held.get(name, 0), _ranks(name)[_BESIDE]))
-    return {name: share + (place < over) for place, name in enumerate(by_need)}
+    order = sorted(nodes, key=lambda name: (held.get(name, 0) <= share, _ranks(name)[_BESIDE]))
+    return {name: share + (place < over) for place, name in enumerate(order)}
 
 
 def _filled(found: list[str | None], room: dict[str, int]) -> tuple[str, ...]:

@@ -41,24 +41,17 @@ def test_shares_are_equal_and_as_little_moves_as_can_be(
 
 
 @given(fleet=fleets, owners=st.lists(st.one_of(st.none(), names), min_size=SLOTS, max_size=SLOTS), seed=st.integers())
-def test_whoever_carries_out_a_part_and_asks_again_gets_the_rest(
-    fleet: set[str], owners: list[str | None], seed: int
-) -> None:
-    """Slots are given up a few at a time, and taken whenever the others come by: nothing moves twice."""
+def test_whatever_part_is_carried_out_it_stays_the_same(fleet: set[str], owners: list[str | None], seed: int) -> None:
+    """Slots are given up a few at a time, and taken whenever the others come by."""
     chance = Random(seed)
-    needed, moved = least(fleet, owners), 0
-    for _ in range(4_000):
-        if tuple(owners) == reassigned(fleet, owners):
-            break
-        name = chance.choice(sorted(fleet))
+    found = reassigned(fleet, owners)
+    for name in chance.choices(sorted(fleet), k=12):
         mine = slots_of(name, fleet, owners)
-        for slot in mine:
-            if owners[slot] not in fleet:
-                owners[slot] = name
-                moved += 1
+        for slot in [slot for slot in mine if owners[slot] not in fleet and chance.random() < 0.7]:
+            owners[slot] = name
         for slot in to_give_up({s for s, owner in enumerate(owners) if owner == name}, mine, most=3):
             owners[slot] = None
-    assert moved == needed
+        assert reassigned(fleet, owners) == found
 
 
 @given(fleet=fleets, owners=st.lists(st.one_of(st.none(), names), min_size=SLOTS, max_size=SLOTS), seed=st.randoms())
