@@ -1,7 +1,8 @@
 """What an event costs a PostgreSQL: bytes of its rows and of the write-ahead log, statements' CPU, by batch size.
 
-One delivery an event, delivered at the first attempt. Counts and CPU times, no wall times: what else the machine does
-changes little. ``failed`` is one more attempt that fails and is to be repeated.
+One delivery an event, delivered at the first attempt, unless it says otherwise. Counts and CPU times, no wall times:
+what else the machine does changes little. ``failed`` is one more attempt that fails and is to be repeated; ``to_four``:
+an event is owed to four endpoints; ``thin``: no endpoint gets two events.
 
 Run: ``python bench/footprint.py [--events 60000] [--json PATH]``
 """
@@ -31,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 BATCHES = (1, 8, 64, 256)
 ENDPOINTS = 2_000
+BATCH = 64  #: where one is enough
 LONG = b'{"id": "' + b"x" * 2_038 + b'"}'  # 2 KiB
 _SERVER = {"shared_buffers": "512MB", "max_wal_size": "8GB", "checkpoint_timeout": "1h", "wal_level": "replica"}
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -46,6 +48,17 @@ _SIZES = """
     LEFT JOIN pg_inherits i ON i.inhrelid = t.oid LEFT JOIN pg_class parent ON parent.oid = i.inhparent
     WHERE t.relkind = 'r' GROUP BY 1
 """
+
+
+class Case(msgspec.Struct, frozen=True):
+    """A way to write."""
+
+    batch: int = BATCH
+    data: bytes = DATA
+    endpoints: int = ENDPOINTS
+    fan_out: int = 1
+    identities: bool = False
+    fails: bool = False
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -145,13 +158,14 @@ def _server() -> Iterator[Server]:
 
 
 @asynccontextmanager
-async def _stocked(server: Server, load_of: bytes, *, identities: bool) -> AsyncIterator[tuple[Store, Load]]:
+async def _stocked(server: Server, case: Case) -> AsyncIterator[tuple[Store, Load]]:
     """A store, and what makes events for it."""
     store = await open_store(server.cluster.dsn("postgres"), clock=SystemClock(), commit_interval_ms=0)
     try:
         await store.ownership.acquire("bench", now=0, lease_ms=1 << 50)
         epochs = {slot: epoch for slot, (_owner, epoch, _until) in (await store.ownership.owners()).items()}
-        yield store, Load(epochs, ENDPOINTS, identities=identities, data=load_of)
+        load = Load(epochs, case.endpoints, identities=case.identities, data=case.data, fan_out=case.fan_out)
+        yield store, load
     finally:
         await store.close()
 
@@ -181,45 +195,49 @@ def _failed(one: Settlement) -> Settlement:
     return msgspec.structs.replace(one, attempt=attempt, state=State.RETRYING, due_at=one.obligation.due_at + 15_000)
 
 
+CASES = (
+    *(("delivered", Case(batch=batch)) for batch in BATCHES),
+    ("failed", Case(fails=True)),
+    ("delivered_2k", Case(data=LONG)),
+    ("delivered_with_id", Case(identities=True)),
+    ("to_four", Case(fan_out=4)),
+    ("thin", Case(endpoints=200_000)),
+)
+
+
 async def _measure(events: int) -> tuple[dict[str, list[Cost]], dict[str, Rows], str]:
-    costs: dict[str, list[Cost]] = {"delivered": [], "failed": [], "delivered_2k": [], "delivered_with_id": []}
+    costs: dict[str, list[Cost]] = {}
     rows: dict[str, Rows] = {}
     version = ""
-    for name, batch, data, identities in (
-        *(("delivered", batch, DATA, False) for batch in BATCHES),
-        ("failed", 64, DATA, False),
-        ("delivered_2k", 64, LONG, False),
-        ("delivered_with_id", 64, DATA, True),
-    ):
+    for name, case in CASES:
         with _server() as server:
             version = str((await server.query("SHOW server_version"))[0]["server_version"])
-            cost, kept = await _one(server, name, batch, data, identities=identities, events=events)
-        costs[name].append(cost)
-        if batch == 64 and name != "failed":  # what is to be repeated stays open
+            cost, kept = await _one(server, case, events)
+        costs.setdefault(name, []).append(cost)
+        if case.batch == BATCH and not case.fails:  # what is to be repeated stays open
             rows[name] = kept
-        print(f"{name:18} batch {batch:4}: {cost}", flush=True)
+        print(f"{name:18} batch {case.batch:4}: {cost}", flush=True)
     return costs, rows, version
 
 
-async def _one(
-    server: Server, name: str, batch: int, data: bytes, *, identities: bool, events: int
-) -> tuple[Cost, Rows]:
+async def _one(server: Server, case: Case, events: int) -> tuple[Cost, Rows]:
+    batch = case.batch
     count = max(events * min(batch, 64) // 64, 4_000) // batch * batch
-    async with _stocked(server, data, identities=identities) as (store, load):
+    async with _stocked(server, case) as (store, load):
         first, second = ([load.batch(batch) for _ in range(max(2, 2_000 // batch))] for _ in range(2))
         await _cycle(store, first, load)
         batches = [load.batch(batch) for _ in range(count // batch)]
-        if name == "failed":
+        if case.fails:
             for one in batches:
                 await store.intake.accept(one)
         await store.close()
     sizes = await server.sizes()
     await server.query("CHECKPOINT")
-    async with _stocked(server, data, identities=identities) as (store, _):
+    async with _stocked(server, case) as (store, _):
         before = await server.counters()
         await _cycle(store, second, load)  # its sessions have planned their statements
         written, cpu = await server.written(), server.cpu_seconds()
-        own = await (_failing if name == "failed" else _cycle)(store, batches, load)
+        own = await (_failing if case.fails else _cycle)(store, batches, load)
         written, spent = await server.written() - written, server.cpu_seconds() - cpu
     after = await server.counters()
     grown = {key: (after[key] - before[key]) / (count + len(second) * batch) for key in before}
