@@ -144,78 +144,90 @@ def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return slope, y1 - slope * x1
 
 
-def compute(load: Load, cost: Costs) -> list[tuple[str, str, str, str]]:
+Cells = tuple[str, str, str, str]
+
+
+def compute(load: Load, cost: Costs) -> list[Cells]:
     """Rows of the table: what, for all, for one shard, how it comes about."""
-    deliveries, attempts = load.events * load.fan_out, load.events * load.fan_out * load.attempts
-    parts = attempts / load.events
-    node_cores = (load.events * cost.node_cpu * parts + attempts * load.tls) / 1e6
-    batch_cores = (load.events * cost.node_cpu_batch * parts + attempts * load.tls) / 1e6
-    nodes = math.ceil(node_cores / load.busy / load.shards) * load.shards
-    statements = nodes / load.sync
-    server_cores = (
-        statements * cost.statement_cpu + load.events * cost.event_cpu + (attempts - load.events) * cost.delivery_cpu
-    ) / 1e6
-    data = load.data - SHORT
+    attempts = load.events * load.fan_out * load.attempts
+    asked = [
+        _row(load, "events a second", load.events, "{:,.0f}", "asked"),
+        _row(load, "attempts a second", attempts, "{:,.0f}", f"x {load.fan_out}, x {load.attempts}"),
+        _row(load, "endpoints", load.endpoints, "{:,.0f}", "asked"),
+        _row(load, "tenants", load.tenants, "{:,.0f}", "asked"),
+    ]
+    single, batched = (_node_cores(load, cpu) for cpu in (cost.node_cpu, cost.node_cpu_batch))
+    nodes = math.ceil(single / load.busy / load.shards) * load.shards
+    how = f"µs x {load.fan_out * load.attempts:.2f} + TLS"
+    cores = [
+        _row(load, "cores of nodes, published one by one", single, "{:,.1f}", f"{cost.node_cpu:.0f} {how}"),
+        _row(load, "… published in batches of 100", batched, "{:,.1f}", f"{cost.node_cpu_batch:.0f} {how}"),
+        _row(load, "nodes (processes), at most busy", nodes, "{:,.0f}", f"a core each, {load.busy:.0%}, one by one"),
+    ]
+    return [*asked, *cores, *_server(load, cost, nodes), *_kept(load, cost), *_network(load, cost, nodes)]
+
+
+def _row(load: Load, name: str, value: float, form: str, how: str) -> Cells:
+    return name, form.format(value), form.format(value / load.shards), how
+
+
+def _node_cores(load: Load, cpu: float) -> float:
+    """On the safe side: what accepting costs is counted for each attempt again."""
+    return load.events * load.fan_out * load.attempts * (cpu + load.tls) / 1e6
+
+
+def _server(load: Load, cost: Costs, nodes: int) -> list[Cells]:
+    """What the databases do."""
+    deliveries, pairs = load.events * load.fan_out, nodes / load.sync
+    further = deliveries * load.attempts - load.events
+    cores = (pairs * cost.statement_cpu + load.events * cost.event_cpu + further * cost.delivery_cpu) / 1e6
     wal = load.events * (cost.event_wal + load.data * cost.data_wal + cost.identity_wal)
-    wal += deliveries * (cost.delivery_wal + cost.thin_wal) + (attempts - deliveries) * cost.failed_wal
+    wal += deliveries * (cost.delivery_wal + cost.thin_wal + (load.attempts - 1) * cost.failed_wal)
     wal *= load.page_images
-    disk = load.events * (cost.event_disk + data * cost.data_disk + cost.identity_disk)
-    disk += attempts * cost.attempt_disk + deliveries * (cost.history_disk + cost.thin_disk)
+    how = f"{cost.statement_cpu:.0f} µs a pair + {cost.event_cpu:.0f} µs an event"
+    beats = nodes * BEATS
+    return [
+        _row(
+            load, "statement pairs a second", pairs, "{:,.0f}", f"one in {load.sync * 1e3:.0f} ms a node, at the most"
+        ),
+        _row(load, "cores of PostgreSQL", cores, "{:,.1f}", how),
+        _row(load, "WAL, MB/s", wal / MB, "{:,.0f}", f"x {load.page_images} for images of pages"),
+        _row(load, "to each standby, Mbit/s", wal * 8 / MB, "{:,.0f}", "the WAL"),
+        _row(load, "connections to PostgreSQL", nodes * CONNECTIONS, "{:,.0f}", f"{CONNECTIONS} a node"),
+        _row(load, "beats and renewals, transactions/s", beats, "{:,.1f}", "three in two seconds a node"),
+    ]
+
+
+def _kept(load: Load, cost: Costs) -> list[Cells]:
+    """What stays on disk."""
+    deliveries = load.events * load.fan_out
+    disk = load.events * (cost.event_disk + (load.data - SHORT) * cost.data_disk + cost.identity_disk)
+    disk += deliveries * (load.attempts * cost.attempt_disk + cost.history_disk + cost.thin_disk)
+    everywhere = disk * DAY * load.retention * load.copies / TB
+    name = f"disk for {load.retention:.0f} days on {load.copies} machines, TB"
+    return [
+        _row(load, "rows kept, MB/s", disk / MB, "{:,.0f}", "tables and indexes"),
+        _row(load, "rows kept, TB a day", disk * DAY / TB, "{:,.2f}", "the same"),
+        _row(load, name, everywhere, "{:,.1f}", "the same"),
+    ]
+
+
+def _network(load: Load, cost: Costs, nodes: int) -> list[Cells]:
+    """What is on its way, and what nodes keep in memory."""
+    attempts = load.events * load.fan_out * load.attempts
     in_flight = attempts * load.answer
     egress = attempts * (load.data + load.header)
     known = load.endpoints / load.shards * cost.endpoint_memory
     working = load.endpoints / nodes * cost.desk_memory
-
-    def row(name: str, value: float, form: str, how: str) -> tuple[str, str, str, str]:
-        return name, form.format(value), form.format(value / load.shards), how
-
+    per_known = f"{cost.endpoint_memory:.0f} bytes x endpoints of its shard"
+    per_working = f"{cost.desk_memory:.0f} bytes x its own endpoints"
     return [
-        row("events a second", load.events, "{:,.0f}", "asked"),
-        row("deliveries, attempts a second", attempts, "{:,.0f} attempts", f"x {load.fan_out}, x {load.attempts}"),
-        row("endpoints", load.endpoints, "{:,.0f}", "asked"),
-        row("tenants", load.tenants, "{:,.0f}", "asked"),
-        row(
-            "cores of nodes, published one by one", node_cores, "{:,.1f}", f"{cost.node_cpu:.0f} µs x {parts:.2f} + TLS"
-        ),
-        row(
-            "… published in batches of 100", batch_cores, "{:,.1f}", f"{cost.node_cpu_batch:.0f} µs x {parts:.2f} + TLS"
-        ),
-        row("nodes (processes), at most busy", nodes, "{:,.0f}", f"a core each, {load.busy:.0%}, one by one"),
-        row("statement pairs a second", statements, "{:,.0f}", f"one in {load.sync * 1e3:.0f} ms a node, at the most"),
-        row(
-            "cores of PostgreSQL",
-            server_cores,
-            "{:,.1f}",
-            f"{cost.statement_cpu:.0f} µs a pair + {cost.event_cpu:.0f} µs an event",
-        ),
-        row("WAL, MB/s", wal / MB, "{:,.0f}", f"x {load.page_images} for images of pages"),
-        row("to each standby, Mbit/s", wal * 8 / MB, "{:,.0f}", "the WAL"),
-        row("rows kept, MB/s", disk / MB, "{:,.0f}", "tables and indexes"),
-        row("rows kept, TB a day", disk * DAY / TB, "{:,.2f}", "the same"),
-        row(
-            f"disk for {load.retention:.0f} days on {load.copies} machines, TB",
-            disk * DAY * load.retention * load.copies / TB,
-            "{:,.1f}",
-            "the same",
-        ),
-        row("connections to PostgreSQL", nodes * CONNECTIONS, "{:,.0f}", f"{CONNECTIONS} a node"),
-        row("beats and renewals, transactions/s", nodes * BEATS, "{:,.1f}", "three in two seconds a node"),
-        row("requests on their way", in_flight, "{:,.0f}", f"answers take {load.answer * 1e3:.0f} ms"),
+        _row(load, "requests on their way", in_flight, "{:,.0f}", f"answers take {load.answer * 1e3:.0f} ms"),
         ("… on one node", f"{in_flight / nodes:,.0f}", "", "`in_flight_max`"),
-        row("memory for them, GB", in_flight * load.socket / GB, "{:,.2f}", f"{load.socket / 1e3:.0f} KB each"),
-        row("out to endpoints, Gbit/s", egress * 8 / GB, "{:,.2f}", f"data and {load.header:.0f} bytes of head"),
-        (
-            "memory of one node for what it knows, MB",
-            f"{known / MB:,.0f}",
-            "",
-            f"{cost.endpoint_memory:.0f} bytes x endpoints of its shard",
-        ),
-        (
-            "… for endpoints with work, at most, MB",
-            f"{working / MB:,.0f}",
-            "",
-            f"{cost.desk_memory:.0f} bytes x its own endpoints",
-        ),
+        _row(load, "memory for them, GB", in_flight * load.socket / GB, "{:,.2f}", f"{load.socket / 1e3:.0f} KB each"),
+        _row(load, "out to endpoints, Gbit/s", egress * 8 / GB, "{:,.2f}", f"data, {load.header:.0f} bytes of head"),
+        ("memory of one node for what it knows, MB", f"{known / MB:,.0f}", "", per_known),
+        ("… for endpoints with work, at most, MB", f"{working / MB:,.0f}", "", per_working),
     ]
 
 
