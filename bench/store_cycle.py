@@ -41,14 +41,18 @@ class SystemClock:
 class Load:
     """Makes requests and the settlements that belong to them."""
 
-    def __init__(self, epochs: dict[int, int], endpoints: int, *, identities: bool) -> None:
+    def __init__(
+        self, epochs: dict[int, int], endpoints: int, *, identities: bool, data: bytes = DATA, fan_out: int = 1
+    ) -> None:
+        self._data = data
+        self._fan_out = fan_out
         self._now = SystemClock().now_ms()
         self._epochs = epochs
         self._identities = identities
         self._endpoints = []
-        self._last = 0
+        self._last = self._turn = 0
         for i in range(endpoints):
-            self._last = ids.next_key(self._last, self._now - 1_000_000 + 977 * i, 1)
+            self._last = ids.next_key(self._last, self._now - 1_000_000_000 + 977 * i, 1)
             self._endpoints.append(self._last)
 
     def batch(self, size: int) -> list[AcceptRequest]:
@@ -81,6 +85,11 @@ class Load:
             for endpoint in new.owed
         ]
 
+    def _owed(self) -> tuple[int, ...]:
+        """The next endpoints in turn, ascending."""
+        self._turn = (self._turn + self._fan_out) % len(self._endpoints)
+        return tuple(sorted(self._endpoints[self._turn - n] for n in range(self._fan_out)))
+
     def _event(self) -> NewEvent:
         self._last = key = ids.next_key(self._last, self._now, 1)
         public_id = ids.make_id(ids.EVENT, key)
@@ -92,9 +101,9 @@ class Load:
                 tenant="default",
                 type="order.created",
                 accepted_at=self._now,
-                data=DATA,
+                data=self._data,
             ),
-            owed=(self._endpoints[key % len(self._endpoints)],),
+            owed=self._owed(),
             lane=Lane.LIVE,
             identities=(("id", f"{key * 2_654_435_761 % (1 << 64):x}"),) if self._identities else (),
             fingerprint=b"f" * 16 if self._identities else b"",
