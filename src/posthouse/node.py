@@ -7,12 +7,14 @@ from typing import Final
 
 from starlette.types import ASGIApp
 
+from posthouse import __version__
 from posthouse.api.application import create_app
 from posthouse.api.health import Readiness
 from posthouse.config import Config
 from posthouse.core.address import AddressPolicy
 from posthouse.core.errors import PosthouseError
 from posthouse.core.failpoints import Reach, pass_by
+from posthouse.core.nodes import Role
 from posthouse.core.ports import Clock, Entropy
 from posthouse.engine.engine import Engine
 from posthouse.engine.recovery import Recovery
@@ -26,7 +28,7 @@ from posthouse.gateway.target_check import Resolve
 from posthouse.inbox.inbox import Inbox
 from posthouse.inbox.keeper import Keeper
 from posthouse.ingest.edge import InboundEdge
-from posthouse.store.protocol import OutboxSource, Store, StoreStats
+from posthouse.store.protocol import Joining, OutboxSource, Store, StoreStats
 from posthouse.telemetry import Log, Metrics, log
 from posthouse.transport.protocol import Transport
 
@@ -147,16 +149,32 @@ class Node:
         await gateway.catalogue.refresh()
         await gateway.keys.create_first(_FIRST_KEY_NAME, before_stored=keep_first_key)
         await self._keeper.start()
-        owners = await self._ports.store.ownership.owners()
-        await self.engine.start(
-            dead=sorted({owner for owner, _, _ in owners.values() if owner is not None}),
-            leased_until=max((until for _, _, until in owners.values()), default=0),
-        )
+        await self._take_over()
         self.inbox.start()
         self._recovery.start()
         gateway.outbox.start()
         self._follower.start()
         self._watch = asyncio.create_task(self._keep_house())
+
+    async def _take_over(self) -> None:
+        """Register, take the slots of whoever was there before, and let the engine begin."""
+        ownership = self._ports.store.ownership
+        owners = await ownership.owners()
+        dead = {owner: 0 for owner, _, _ in owners.values() if owner is not None}
+        dead |= {node.name: node.beat for node in await ownership.nodes() if node.name != self.name}
+        await ownership.join(
+            Joining(
+                name=self.name,
+                role=Role.ALL,
+                version=__version__,
+                host="",
+                process_id=0,
+                url=None,
+                joined_at=self._ports.clock.now_ms(),
+            )
+        )
+        await self.engine.start(dead=dead, leased_until=max((until for _, _, until in owners.values()), default=0))
+        await ownership.bury(dead)
 
     async def stop(self, *, drain_seconds: float | None = None) -> None:
         """Answer what was taken, drain, release the slots, close everything. Idempotent."""

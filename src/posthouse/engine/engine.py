@@ -5,7 +5,7 @@ sent by :class:`~posthouse.engine.dispatcher.Dispatcher`, settled by :class:`~po
 out of hand only when that is durable (:class:`~posthouse.engine.results.Results`).
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
@@ -200,7 +200,7 @@ class Engine:
 
     # -- life -----------------------------------------------------------------------------------
 
-    async def start(self, *, dead: Sequence[str] = (), leased_until: int = 0) -> None:
+    async def start(self, *, dead: Mapping[str, int] | None = None, leased_until: int = 0) -> None:
         """Take the slots, also those of nodes known ``dead``, find all open work, begin to deliver.
 
         ``leased_until`` is the latest end of a lease before this one, Unix ms: it tells when the store was in use.

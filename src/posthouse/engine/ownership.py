@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Mapping
 
 from posthouse.core.errors import PosthouseError
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
@@ -34,7 +34,7 @@ class Leases:
         self._store = store
         self._clock = clock
         self._node = node
-        self._dead: frozenset[str] = frozenset()
+        self._dead: dict[str, int] = {}
         self._gaining = gaining
         self._renewed = renewed
         self._reach = reach
@@ -49,9 +49,9 @@ class Leases:
         """Whether the leases surely hold at this moment."""
         return self._clock.monotonic() < self._valid_until
 
-    async def start(self, *, dead: Iterable[str] = ()) -> None:
-        """Take what can be taken, also from nodes known ``dead``; then keep it and take what falls free."""
-        self._dead = frozenset(dead)
+    async def start(self, *, dead: Mapping[str, int] | None = None) -> None:
+        """Take what can be taken, also from nodes known ``dead`` at a beat; then keep it and take what falls free."""
+        self._dead = dict(dead or {})
         await self._take()
         self._task = asyncio.create_task(self._keep())
 
@@ -67,7 +67,7 @@ class Leases:
         if release:
             self._reach(Failpoint.LEASE_RELEASING)
             try:
-                await self._store.release(self._node)
+                await self._store.leave(self._node)
                 self._reach(Failpoint.LEASE_RELEASED)
             except PosthouseError as error:  # They fall free when the lease runs out.
                 log(Log.LEASE_RENEWAL_FAILED, code=error.code, detail=error.message)
@@ -81,7 +81,8 @@ class Leases:
         asked = self._clock.monotonic()
         self._doubted.clear()
         self._reach(Failpoint.LEASE_ASKED)
-        held = await self._store.acquire(self._node, now=self._clock.now_ms(), lease_ms=LEASE_MS, dead=self._dead)
+        grant = await self._store.acquire(self._node, now=self._clock.now_ms(), lease_ms=LEASE_MS, dead=self._dead)
+        held = dict(grant.epochs)
         self._reach(Failpoint.LEASE_HELD)
         lost = {slot for slot, epoch in self.epochs.items() if held.get(slot) != epoch}
         gained = {slot for slot, epoch in held.items() if self.epochs.get(slot) != epoch}

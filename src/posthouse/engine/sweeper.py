@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
-from posthouse.core.model import EndpointState, Obligation, slot_of
+from posthouse.core.model import SLOTS, EndpointState, Obligation, slot_of
 from posthouse.core.ports import Clock
 from posthouse.engine.board import Board
 from posthouse.engine.clock_steps import ClockSteps
@@ -25,7 +25,7 @@ from posthouse.telemetry import Log, Metrics, log
 SWEEP_SECONDS: Final = 5.0  #: from the end of a sweep to the next one, at least …
 SWEEP_PART: Final = 20  #: … and so many times as long as the sweep took
 RETIMED_MAX: Final = 1_000  #: due times written anew in one transaction
-_SLICE_QUEUES: Final = 500  # looked at before other work gets its turn
+_PAGE_ENDPOINTS: Final = 500  # asked for at once, and looked at before other work gets its turn
 
 
 class Sweeper:
@@ -135,23 +135,25 @@ class Sweeper:
         should have told the engine of all that is due, so what is found is counted.
         """
         self._reach(Failpoint.ADOPT_SURVEYING)
-        backlogs = await self._store.survey()
-        self._reach(Failpoint.ADOPT_SURVEYED)
-        self._surveyed_at = self._clock.monotonic()
-        committing = self._settler.deliveries()
         waiting: dict[Queue, Mark] = {}
         faults: list[Exception] = []
-        for start in range(0, len(backlogs), _SLICE_QUEUES):
-            if start:
-                await asyncio.sleep(0)
+        after: int | None = None
+        while True:
+            backlogs = await self._store.survey(range(SLOTS), after=after, limit=_PAGE_ENDPOINTS)
+            self._reach(Failpoint.ADOPT_SURVEYED)
+            if not backlogs:
+                break
+            after = backlogs[-1].endpoint_key
             now = self._clock.now_ms()
-            for backlog in backlogs[start : start + _SLICE_QUEUES]:
+            committing = self._settler.deliveries()
+            for backlog in backlogs:
                 if backlog.next_due_at <= now and not self._is_held(backlog, committing):
                     waiting[backlog.endpoint_key, backlog.lane] = Mark(backlog.next_due_at, backlog.event_key)
                 try:
                     self._visit(backlog, now, hinted=hinted)
                 except Exception as error:  # noqa: BLE001 - one queue that cannot be looked at must not hide the others
                     faults.append(error)
+        self._surveyed_at = self._clock.monotonic()
         self._kick()
         if faults:
             log(Log.LOOP_FAILED, exc_info=faults[0], loop="survey", queues=len(faults))
@@ -214,7 +216,9 @@ class Sweeper:
         count = 0
         try:
             while retimed:
-                retimed = await self._store.retime(now=self._clock.now_ms(), after=retimed[-1], limit=RETIMED_MAX)
+                retimed = await self._store.retime(
+                    range(SLOTS), now=self._clock.now_ms(), after=retimed[-1], limit=RETIMED_MAX
+                )
                 count += len(retimed)
             self._set_back = False
         except Exception as error:  # noqa: BLE001 - the next sweep does it; this one has more to do

@@ -73,9 +73,8 @@ class Warden:
 
     async def learn(self, slots: set[int]) -> None:
         """Read which endpoints in these slots, which this node is about to work for, were not well."""
-        for health in await self._store.health():
-            if slot_of(health.endpoint_key) in slots:
-                self._known[health.endpoint_key] = health
+        for health in await self._store.health(slots):
+            self._known[health.endpoint_key] = health
 
     def begin(self, *, took_over: bool) -> None:
         """Look after each endpoint that was not well, also if it is owed nothing now.
@@ -323,8 +322,11 @@ class Warden:
             while self._unwritten and not self._broken():
                 endpoint_key, health = next(iter(self._unwritten.items()))
                 del self._unwritten[endpoint_key]
+                epoch = self._leases.epochs.get(slot_of(endpoint_key))
+                if epoch is None:
+                    continue  # whoever owns it now knows better
                 try:
-                    await self._store.put_health(endpoint_key, health)
+                    await self._store.put_health(endpoint_key, health, epoch=epoch)
                 except StoreUnavailable as error:
                     self._unwritten.setdefault(endpoint_key, health)
                     log(Log.HEALTH_UNWRITTEN, code=error.code, detail=error.message)
