@@ -201,6 +201,14 @@ class StoreInUse(PosthouseError):
     hint = "Stop the other node, or give this one a directory of its own."
 
 
+class NotAccepting(PosthouseError):
+    """This node only delivers; it takes no events and no requests of senders."""
+
+    code = "not_accepting"
+    status = 503
+    hint = "Send it to a node whose role is all or edge; 'posthouse nodes' lists them."
+
+
 class TooManyNodes(PosthouseError):
     """As many nodes are registered as there are numbers for."""
 

@@ -5,11 +5,11 @@ a wall clock wrote which was set back since are written anew.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
-from posthouse.core.model import SLOTS, EndpointState, Obligation, slot_of
+from posthouse.core.model import EndpointState, Obligation, slot_of
 from posthouse.core.ports import Clock
 from posthouse.engine.board import Board
 from posthouse.engine.clock_steps import ClockSteps
@@ -128,18 +128,19 @@ class Sweeper:
             except Exception as error:  # noqa: BLE001 - it stays stuck, and is said to be
                 log(Log.LOOP_FAILED, exc_info=error, loop="sweep")
 
-    async def survey(self, *, hinted: bool = False) -> Mapping[Queue, Mark]:
-        """Ask the store which queues have work, and look at those whose work is due. Harmless at any time.
+    async def survey(self, slots: Collection[int] | None = None, *, hinted: bool = False) -> Mapping[Queue, Mark]:
+        """Ask the store which queues of this node's slots have work, and look at those whose work is due.
 
-        Returns those whose head is due and which nothing of their own holds. ``hinted``: somebody
-        should have told the engine of all that is due, so what is found is counted.
+        ``slots``: only of these. Returns those whose head is due and which nothing of their own holds. ``hinted``:
+        somebody should have told the engine of all that is due, so what is found is counted. Harmless at any time.
         """
         self._reach(Failpoint.ADOPT_SURVEYING)
+        asked = sorted(self._leases.epochs.keys() if slots is None else slots)
         waiting: dict[Queue, Mark] = {}
         faults: list[Exception] = []
         after: int | None = None
-        while True:
-            backlogs = await self._store.survey(range(SLOTS), after=after, limit=_PAGE_ENDPOINTS)
+        while asked:
+            backlogs = await self._store.survey(asked, after=after, limit=_PAGE_ENDPOINTS)
             self._reach(Failpoint.ADOPT_SURVEYED)
             if not backlogs:
                 break
@@ -153,7 +154,8 @@ class Sweeper:
                     self._visit(backlog, now, hinted=hinted)
                 except Exception as error:  # noqa: BLE001 - one queue that cannot be looked at must not hide the others
                     faults.append(error)
-        self._surveyed_at = self._clock.monotonic()
+        if slots is None:
+            self._surveyed_at = self._clock.monotonic()
         self._kick()
         if faults:
             log(Log.LOOP_FAILED, exc_info=faults[0], loop="survey", queues=len(faults))
@@ -216,8 +218,9 @@ class Sweeper:
         count = 0
         try:
             while retimed:
+                slots = sorted(self._leases.epochs)
                 retimed = await self._store.retime(
-                    range(SLOTS), now=self._clock.now_ms(), after=retimed[-1], limit=RETIMED_MAX
+                    slots, now=self._clock.now_ms(), after=retimed[-1], limit=RETIMED_MAX
                 )
                 count += len(retimed)
             self._set_back = False
