@@ -173,8 +173,8 @@ class Node:
                 joined_at=self._ports.clock.now_ms(),
             )
         )
-        await self.engine.start(dead=dead, leased_until=max((until for _, _, until in owners.values()), default=0))
         await ownership.bury(dead)
+        await self.engine.start(dead=dead, leased_until=max((until for _, _, until in owners.values()), default=0))
 
     async def stop(self, *, drain_seconds: float | None = None) -> None:
         """Answer what was taken, drain, release the slots, close everything. Idempotent."""
