@@ -7,6 +7,7 @@ from posthouse.store.protocol import (
     AdminFacet,
     CatalogueFacet,
     Hints,
+    HintsChannel,
     InboundFacet,
     Intake,
     JobsFacet,
@@ -35,6 +36,7 @@ class Seat:
     jobs: JobsFacet
     admin: AdminFacet
     outbox: OutboxSource | None
+    hints: HintsChannel | None
     failed: "asyncio.Future[str]"
 
     def __init__(self, store: Store, seats: "list[Seat]") -> None:
