@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from posthouse.core.delivery import State
+from posthouse.core.ids import delivery_id
 from posthouse.core.limits import LEASE_MS, LEASE_RENEW_MS
 from posthouse.core.model import SLOTS, Endpoint, Environment, Lane
 from posthouse.core.rules import Order
@@ -242,12 +243,6 @@ async def test_who_does_not_work_for_an_endpoint_tells_who_does_and_how_it_is(to
     await town.pass_time(2_000)
     condition = other.node.engine.condition(endpoint.key)
     assert (condition.state, condition.node) == ("down", owner.node.name)
-    wait = (await other.node.gateway.deliveries.get(Environment.LIVE, delivery_name(event.key, endpoint.key))).waits_for
+    wait = (await other.node.gateway.deliveries.get(Environment.LIVE, delivery_id(event.key, endpoint.key))).waits_for
     assert wait is not None
     assert wait.code is Hold.BREAKER_OPEN
-
-
-def delivery_name(event_key: int, endpoint_key: int) -> str:
-    from posthouse.core.ids import delivery_id
-
-    return delivery_id(event_key, endpoint_key)
