@@ -67,7 +67,7 @@ class Town:
         if leases._task is not None:  # noqa: SLF001 - nothing ends a task so suddenly
             leases._task.cancel()  # noqa: SLF001
             leases._task = None  # noqa: SLF001
-        house.node.engine._handover.retire = _keep_all  # type: ignore[method-assign]  # noqa: SLF001 - this node is the test's own
+        house.node.engine._handover.retire = _keep_all  # type: ignore[assignment,method-assign]  # noqa: SLF001 - this node is the test's own
         await house.node.stop(drain_seconds=0)
 
     async def close(self) -> None:
