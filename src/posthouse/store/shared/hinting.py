@@ -79,8 +79,8 @@ def merged(gathered: Iterable[Hints]) -> Hints:
     sets: dict[str, set[Any]] = {"work": set(), "slots": set(), "jobs": set(), "sources": set(), "withdrawn": set()}
     catalogue = slots_free = False
     for hints in gathered:
-        for name, found in sets.items():
-            found |= getattr(hints, name)
+        for name in sets:
+            sets[name] |= getattr(hints, name)
         catalogue |= hints.catalogue
         slots_free |= hints.slots_free
     frozen = {name: frozenset(found) for name, found in sets.items()}
