@@ -167,7 +167,6 @@ class Leases:
             self._reach(Failpoint.LEASE_ASKED)
             if not await self._membership.beat():
                 await self._begin_anew()
-                asked = self._clock.monotonic()
                 await self._membership.beat()
             if await self._membership.bury_dead():
                 self._freed()

@@ -14,7 +14,7 @@ from posthouse.core.errors import NotAccepting
 from posthouse.core.ids import ENDPOINT, JOB, delivery_id, make_id
 from posthouse.core.jobs import UNFINISHED, Job, JobKind, JobState
 from posthouse.core.limits import LEASE_MS, LEASE_RENEW_MS
-from posthouse.core.model import SLOTS, Endpoint, EndpointState, Environment, Lane, Scope
+from posthouse.core.model import SLOTS, Endpoint, EndpointState, Environment, Lane, Scope, slot_of
 from posthouse.core.nodes import Role
 from posthouse.core.rate import CATCH_UP_SECONDS
 from posthouse.core.rules import Order
@@ -387,3 +387,24 @@ async def test_a_node_that_only_delivers_takes_no_events(town: Town) -> None:
     assert refused.status_code >= 500
     assert refused.json()["code"] == "not_accepting"
     assert engine.node.metrics.requests_turned_away["not_accepting"] == 1
+
+
+async def test_who_gives_a_slot_up_probes_nobody(town: Town) -> None:
+    one = await town.settle_in()
+    (endpoint,) = await endpoints(town, one, 1)
+    town.script = lambda _: answer(500)
+    for number in range(6):
+        await one.publish(data=number)
+    await one.until(lambda: one.node.engine.condition(endpoint.key).state == "down")
+    await one.quiet()
+    leases, sent = one.node.engine.leases, len(town.sent)
+    leases.begin_leaving([slot_of(endpoint.key)])
+    for _ in range(5):
+        town.clock.advance(LEASE_RENEW_MS)
+        await leases._take()
+        one.node.engine.board.turns.look()
+        await one.quiet()
+    assert len(town.sent) == sent
+    leases.go_on([slot_of(endpoint.key)])
+    await one.pass_time(60_000, step_ms=2_000)
+    assert len(town.sent) > sent
