@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.inbox import senders
 
 from posthouse.core.delivery import State
 from posthouse.core.errors import NotAccepting
@@ -408,3 +409,26 @@ async def test_who_gives_a_slot_up_probes_nobody(town: Town) -> None:
     leases.go_on([slot_of(endpoint.key)])
     await one.pass_time(60_000, step_ms=2_000)
     assert len(town.sent) > sent
+
+
+async def test_one_node_says_that_a_source_is_silent_and_hears_what_the_others_have_heard(town: Town) -> None:
+    houses = await three(town)
+    source = await houses[0].source("cornerstone", senders.SECRET)
+    for house in houses:
+        await house.node.gateway.catalogue.refresh()
+    owner = next(house for house in houses if house.node.engine.works_for(source.key))
+    other = next(house for house in houses if house is not owner)
+    town.clock.advance(500_000)
+    for house in houses:
+        await house.look_after()
+    await other.post(source, *senders.cornerstone())
+    await other.node._keeper._write()
+    town.clock.advance(300_000)
+    for house in houses:
+        await house.look_after()
+    assert await owner.incidents() == [], "another node has heard of it"
+    town.clock.advance(300_001)
+    for house in houses:
+        await house.look_after()
+    assert [incident.source_key for incident in await owner.incidents()] == [source.key]
+    assert [house for house in houses if house.node._keeper._silent] == [owner]
