@@ -26,6 +26,7 @@ from posthouse.core.delivery import State
 from posthouse.store.open import open_store
 from posthouse.store.protocol import AcceptRequest, Settled, Settlement, Store
 from posthouse.testing.postgres.cluster import Cluster
+from posthouse.testing.seizing import seize
 from posthouse.testing.postgres.databases import connect
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -162,7 +163,7 @@ async def _stocked(server: Server, case: Case) -> AsyncIterator[tuple[Store, Loa
     """A store, and what makes events for it."""
     store = await open_store(server.cluster.dsn("postgres"), clock=SystemClock(), commit_interval_ms=0)
     try:
-        await store.ownership.acquire("bench", now=0, lease_ms=1 << 50)
+        await seize(store.ownership, "bench", now=0)
         epochs = {slot: epoch for slot, (_owner, epoch, _until) in (await store.ownership.owners()).items()}
         load = Load(epochs, case.endpoints, identities=case.identities, data=case.data, fan_out=case.fan_out)
         yield store, load

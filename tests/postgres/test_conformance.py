@@ -13,6 +13,7 @@ from posthouse.testing.conformance import (
     TestChanges,
     TestDiscarding,
     TestHealth,
+    TestHints,
     TestInbound,
     TestInboundPassing,
     TestInboundQuarantine,
@@ -26,6 +27,7 @@ from posthouse.testing.conformance import (
     TestJobSteps,
     TestLedger,
     TestLife,
+    TestNodes,
     TestOrder,
     TestOvertaken,
     TestOwnership,
@@ -38,6 +40,7 @@ from posthouse.testing.conformance import (
     TestSettling,
     TestSourceBooks,
     TestUnknown,
+    TestUnquiet,
     TestWaiting,
 )
 from posthouse.testing.postgres.cluster import Cluster
@@ -49,6 +52,7 @@ __all__ = [
     "TestChanges",
     "TestDiscarding",
     "TestHealth",
+    "TestHints",
     "TestInbound",
     "TestInboundPassing",
     "TestInboundQuarantine",
@@ -62,6 +66,7 @@ __all__ = [
     "TestJobsAndOrder",
     "TestLedger",
     "TestLife",
+    "TestNodes",
     "TestOrder",
     "TestOvertaken",
     "TestOwnership",
@@ -74,6 +79,7 @@ __all__ = [
     "TestSettling",
     "TestSourceBooks",
     "TestUnknown",
+    "TestUnquiet",
     "TestWaiting",
 ]
 

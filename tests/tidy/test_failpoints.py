@@ -55,7 +55,15 @@ OTHERS = {
             "reads",
         ),
     },
-    Ownership: {"owners": "reads; nothing is decided by it but what acquire decides again"},
+    Ownership: {
+        "owners": "reads; nothing is decided by it but what acquire decides again",
+        "nodes": "as owners",
+        "join": "a row of the register; a repeat gets the same number, and nothing is owned by it",
+        "beat": "a sign of life; a lost one is as one that was not given",
+        "leave": "takes a name off the register whose slots were released before",
+        "calm": "a wait less for who owns the slot next",
+        "bury": "what acquire finds of the dead, it takes with or without it",
+    },
     Transport: {"close": "ends; owes nothing"},
 }
 

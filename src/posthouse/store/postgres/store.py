@@ -15,7 +15,7 @@ from posthouse.core.ports import Clock
 from posthouse.store.postgres.admin import PostgresAdmin
 from posthouse.store.postgres.catalogue import PostgresCatalogue
 from posthouse.store.postgres.days import AHEAD
-from posthouse.store.postgres.dial import FREE, LISTS, PINNED, Dialler, Session, Unfit, Wire
+from posthouse.store.postgres.dial import FREE, LISTS, PINNED, Dialler, PostgresWire, Session, Unfit, Wire
 from posthouse.store.postgres.dsn import Dsn, parse_dsn
 from posthouse.store.postgres.inbound import PostgresInbound
 from posthouse.store.postgres.intake import PostgresIntake
@@ -23,6 +23,7 @@ from posthouse.store.postgres.jobs import PostgresJobs
 from posthouse.store.postgres.lane import Lane, LaneRules, Lanes
 from posthouse.store.postgres.ledger import PostgresLedger
 from posthouse.store.postgres.migrating import known_migrations, migrate
+from posthouse.store.postgres.notices import SETTINGS, Notices
 from posthouse.store.postgres.outbox import PostgresOutbox
 from posthouse.store.postgres.ownership import PostgresOwnership
 from posthouse.store.postgres.presence import Presence
@@ -33,6 +34,7 @@ from posthouse.store.postgres.work import PostgresWork
 from posthouse.store.protocol import (
     AdminFacet,
     CatalogueFacet,
+    HintsChannel,
     InboundFacet,
     Intake,
     JobsFacet,
@@ -44,8 +46,9 @@ from posthouse.store.protocol import (
 from posthouse.store.shared.custody import custody_of, prove_here
 from posthouse.telemetry import Log, Metrics, log
 
-NODE: Final = 1  #: the number of the node, as long as there is one
-LANES_MAX: Final = 16  #: numbers of connections that a node has
+#: Rows of the catalogue's version that are shared out to connections. Two may have the same: then they write that they
+#: stand still in one row, and pay a little for it. More rows would cost more at each change.
+LANE_ROWS: Final = 32
 
 QUICK_MS: Final = 30_000  #: the server ends any short statement after so long
 SNAPSHOT_MS: Final = 60_000
@@ -62,7 +65,14 @@ class PostgresStore:
     """A store in a database. Made by :func:`open_postgres`; implements ``store.protocol.Store``."""
 
     def __init__(
-        self, lanes: Lanes, readers: Readers, server: Server, presence: Presence, *, days_ahead: int = AHEAD
+        self,
+        lanes: Lanes,
+        readers: Readers,
+        server: Server,
+        presence: Presence,
+        notices: Notices | None,
+        *,
+        days_ahead: int = AHEAD,
     ) -> None:
         #: Never set: a connection that fails is replaced by another one.
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -80,6 +90,9 @@ class PostgresStore:
         self.ownership: Ownership = PostgresOwnership(lanes, readers)
         self.admin: AdminFacet = PostgresAdmin(lanes, readers, days_ahead=days_ahead)
         self.outbox: OutboxSource | None = PostgresOutbox(lanes, readers)
+        self.notices = notices
+        self.hints: HintsChannel | None = notices
+        self.alone = False
 
     @property
     def alive(self) -> bool:
@@ -97,6 +110,8 @@ class PostgresStore:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
+        if self.notices is not None:
+            await self.notices.close()
         await asyncio.gather(self._readers.close(), *(lane.close() for lane in self.lanes))
 
 
@@ -139,7 +154,9 @@ async def open_postgres(
     )
     presence = Presence(asyncio.get_running_loop().time, reach=reach)
     lanes = _lanes(_Bench(phone, readers, presence, metrics or Metrics(), reach), interval_s=commit_interval_ms / 1_000)
-    store = PostgresStore(lanes, readers, server, presence, days_ahead=days_ahead)
+    # A pooler forgets who listens.
+    notices = None if place.pooled else Notices(phone.dial_for_hints(), f"posthouse:{place.schema}")
+    store = PostgresStore(lanes, readers, server, presence, notices, days_ahead=days_ahead)
     try:
         for lane in lanes:
             await lane.open()
@@ -199,10 +216,17 @@ class _Phone:
     ) -> Callable[[], Awaitable[Wire]]:
         """How to make a connection for a purpose."""
         given = {"idle_in_transaction_session_timeout": "10s", **plans, **settings}
-        name = f"posthouse:{self._life}:{purpose}"
-        session = Session(name=name, settings=given, writes=writes, durable=self._durable)
+        return self._dial_as(Session(name=self._name(purpose), settings=given, writes=writes, durable=self._durable))
 
-        async def make() -> Wire:
+    def dial_for_hints(self) -> Callable[[], Awaitable[PostgresWire]]:
+        """How to make the connection for hints, none of which has to be durable."""
+        return self._dial_as(Session(name=self._name("hints"), settings=SETTINGS, durable=False))
+
+    def _name(self, purpose: str) -> str:
+        return f"posthouse:{self._life}:{purpose}"
+
+    def _dial_as(self, session: Session) -> Callable[[], Awaitable[PostgresWire]]:
+        async def make() -> PostgresWire:
             return await self._dialler.dial(session)
 
         return make
@@ -238,11 +262,12 @@ def _looker(phone: _Phone, readers: Readers) -> Callable[[Wire], Awaitable[bool]
 def _lanes(bench: _Bench, *, interval_s: float) -> Lanes:
     phone = bench.phone
     is_gone = _looker(phone, bench.readers)
+    first = secrets.randbelow(LANE_ROWS)
 
     def lane(name: str, number: int, *, deadline_s: float = 10.0, interval_s: float = 0.0) -> Lane:
         dial = phone.dial(name, PINNED, statement_timeout=f"{QUICK_MS}", lock_timeout=f"{round(deadline_s * 600)}")
-        number += NODE * LANES_MAX
-        rules = LaneRules(name=name, number=number, deadline_s=deadline_s, interval_s=interval_s)
+        row = 1 + (first + number) % LANE_ROWS
+        rules = LaneRules(name=name, number=row, deadline_s=deadline_s, interval_s=interval_s)
         return Lane(rules, dial, is_gone=is_gone, metrics=bench.metrics, presence=bench.presence, reach=bench.reach)
 
     return Lanes(

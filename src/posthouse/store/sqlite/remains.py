@@ -4,6 +4,9 @@ After an fsync that failed, the system takes pages for clean that never reached 
 them from memory as if they were there, appends to the log behind them and syncs what it appended. A power cut then
 leaves a hole in the log, and SQLite throws away everything behind a hole: commits that were acknowledged. What is
 written again is dirty again, so that one sync says the truth about all of it.
+
+Who comes to a database that others have open needs none of it: they share an index of the log in which a commit stands
+only when it is synced, and what is not in there is written over.
 """
 
 from pathlib import Path

@@ -13,13 +13,15 @@ An engine's own test module imports the classes and gives them one fixture, ``st
         yield stores
         await stores.close()
 
-``TestRaces`` is for engines that several processes may have open, and takes another fixture, ``pair``.
+``TestRaces`` and ``TestHints`` are for engines that several processes may have open, and take another fixture,
+``pair``.
 The store must be new for each test; opening it again in the same test must find what was there.
 """
 
 from posthouse.testing.conformance.catalogue import TestCatalogue
 from posthouse.testing.conformance.changes import TestChanges
 from posthouse.testing.conformance.health import TestHealth
+from posthouse.testing.conformance.hints import TestHints
 from posthouse.testing.conformance.inbound import TestInbound
 from posthouse.testing.conformance.inbound_ledger import TestInboundRequests, TestSourceBooks
 from posthouse.testing.conformance.inbound_passing import TestInboundPassing
@@ -34,7 +36,7 @@ from posthouse.testing.conformance.ledger import TestAudit, TestLedger
 from posthouse.testing.conformance.life import TestLife
 from posthouse.testing.conformance.ordering import TestOrder, TestReordering
 from posthouse.testing.conformance.overtaken import TestOvertaken
-from posthouse.testing.conformance.ownership import TestOwnership
+from posthouse.testing.conformance.ownership import TestNodes, TestOwnership, TestUnquiet
 from posthouse.testing.conformance.parking import TestParking
 from posthouse.testing.conformance.queues import TestQueues
 from posthouse.testing.conformance.races import Pair, TestRaces
@@ -53,6 +55,7 @@ __all__ = [
     "TestChanges",
     "TestDiscarding",
     "TestHealth",
+    "TestHints",
     "TestInbound",
     "TestInboundPassing",
     "TestInboundQuarantine",
@@ -66,6 +69,7 @@ __all__ = [
     "TestJobsAndOrder",
     "TestLedger",
     "TestLife",
+    "TestNodes",
     "TestOrder",
     "TestOvertaken",
     "TestOwnership",
@@ -78,5 +82,6 @@ __all__ = [
     "TestSettling",
     "TestSourceBooks",
     "TestUnknown",
+    "TestUnquiet",
     "TestWaiting",
 ]

@@ -1,5 +1,7 @@
 """Finding open work."""
 
+import pytest
+
 from posthouse.core.model import SLOTS, Lane, Obligation, slot_of
 from posthouse.store.protocol import Backlog, Refill
 from posthouse.testing.conformance.scene import Stores
@@ -11,7 +13,7 @@ class TestQueues:
 
     async def test_a_new_store_has_no_work(self, stores: Stores) -> None:
         scene = await stores.open()
-        assert await scene.store.work.survey() == []
+        assert await scene.survey() == []
         assert await scene.queue(7) == Refill((), more=False, next_due_at=None)
 
     async def test_the_survey_names_every_queue_with_its_first_due_time(self, stores: Stores) -> None:
@@ -28,7 +30,7 @@ class TestQueues:
                 (5, Lane.LIVE, NOW),
             )
         ]
-        assert sorted(await scene.store.work.survey(), key=lambda b: (b.endpoint_key, b.lane)) == [
+        assert sorted(await scene.survey(), key=lambda b: (b.endpoint_key, b.lane)) == [
             Backlog(3, Lane.LIVE, NOW, owed[2].event_key),
             Backlog(3, Lane.BACKLOG, NOW - 4, owed[3].event_key),
             Backlog(5, Lane.LIVE, NOW, owed[5].event_key),
@@ -40,12 +42,12 @@ class TestQueues:
         scene = await stores.open()
         first, second, third = [await scene.owe(7, accepted_at=NOW) for _ in range(3)]
         await scene.store.work.retry(first.event_key, 7, now=NOW + 1)
-        assert await scene.store.work.survey() == [Backlog(7, Lane.LIVE, NOW, second.event_key)]
+        assert await scene.survey() == [Backlog(7, Lane.LIVE, NOW, second.event_key)]
         await scene.store.work.retry(first.event_key, 7, now=NOW)
-        assert await scene.store.work.survey() == [Backlog(7, Lane.LIVE, NOW, first.event_key)]
+        assert await scene.survey() == [Backlog(7, Lane.LIVE, NOW, first.event_key)]
         await scene.store.work.discard(first.event_key, 7, reason="test", now=NOW)
         await scene.store.work.discard(second.event_key, 7, reason="test", now=NOW)
-        assert await scene.store.work.survey() == [Backlog(7, Lane.LIVE, NOW, third.event_key)]
+        assert await scene.survey() == [Backlog(7, Lane.LIVE, NOW, third.event_key)]
         assert [work.obligation for work in (await scene.queue(7)).work] == [third]
 
     async def test_the_survey_of_some_slots(self, stores: Stores) -> None:
@@ -53,9 +55,27 @@ class TestQueues:
         for endpoint_key in range(1, 40):
             await scene.owe(endpoint_key)
         even = {slot for slot in range(SLOTS) if slot % 2 == 0}
-        found = {backlog.endpoint_key for backlog in await scene.store.work.survey(even)}
+        found = {backlog.endpoint_key for backlog in await scene.survey(even)}
         assert found == {key for key in range(1, 40) if slot_of(key) in even}
-        assert await scene.store.work.survey(()) == []
+        assert await scene.survey(()) == []
+
+    @pytest.mark.parametrize("limit", [1, 3, 100])
+    async def test_a_survey_in_pages_names_every_queue_once(self, stores: Stores, limit: int) -> None:
+        """Of so many endpoints at most in a page. Those that have nothing but parked work end none."""
+        scene = await stores.open()
+        for endpoint_key in range(1, 13):
+            lanes = (Lane.PARKED,) if endpoint_key % 3 else (Lane.LIVE, Lane.BACKLOG, Lane.PARKED)
+            for lane in lanes:
+                await scene.owe(endpoint_key, lane=lane)
+        for slots in (range(SLOTS), [slot_of(key) for key in (3, 5, 12)], [slot_of(4)]):
+            found: list[tuple[int, Lane]] = []
+            after: int | None = None
+            while page := await scene.store.work.survey(slots, after=after, limit=limit):
+                assert len({backlog.endpoint_key for backlog in page}) <= limit
+                after = page[-1].endpoint_key
+                found += [(backlog.endpoint_key, backlog.lane) for backlog in page]
+            wanted = [key for key in range(3, 13, 3) if slot_of(key) in slots]
+            assert sorted(found) == [(key, lane) for key in wanted for lane in (Lane.LIVE, Lane.BACKLOG)]
 
     async def test_a_queue_is_ordered_by_due_time_then_event(self, stores: Stores) -> None:
         scene = await stores.open()

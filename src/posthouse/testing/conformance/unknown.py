@@ -1,22 +1,23 @@
 """Answers that are lost: the call was done, and who made it hears that nobody knows. So it is made again."""
 
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar, cast, get_type_hints
+from typing import Any, Final, TypeVar, get_type_hints
 
 import pytest
 from msgspec.structs import replace
 
 from posthouse.core.delivery import State
-from posthouse.core.errors import IdempotencyConflict, StoreUnavailable
+from posthouse.core.errors import IdempotencyConflict
 from posthouse.core.inbound import WHOLE, IncidentKind, Objection, Resolution, Rhythm
 from posthouse.core.jobs import JobEntry, JobFilter, JobKind, JobState
-from posthouse.core.model import EndpointState, Environment, Health
+from posthouse.core.model import SLOTS, EndpointState, Environment, Health, slot_of
 from posthouse.core.rules import Order
-from posthouse.store.protocol import Accepted, Gone, Outdated, PassedOn, Remembered, Settled, Store
+from posthouse.store.protocol import Accepted, Gone, PassedOn, Remembered, Settled, Store
 from posthouse.testing.conformance.jobs import LATER, begin
 from posthouse.testing.conformance.ordering import ahead, check_order, keep, ordered
 from posthouse.testing.conformance.scene import Scene, Stores
+from posthouse.testing.conformance.unheard import outdated, repeated
+from posthouse.testing.conformance.unknown_nodes import UnknownOfNodes
 from posthouse.testing.conformance.values import DAY_MS, LEASE_MS, NOW, SOURCE, Values, tenant
 
 T = TypeVar("T")
@@ -26,54 +27,22 @@ READS: Final = {
     *("work.survey", "work.fetch", "work.health"),
     *("catalogue.load", "catalogue.changes", "catalogue.endpoint", "catalogue.recall"),
     *("ledger.events", "ledger.find_events", "ledger.deliveries", "ledger.delivery", "ledger.attempts"),
-    *("ledger.waiting", "ledger.audit", "ownership.owners", "jobs.job", "jobs.jobs", "admin.key_floor", "admin.stats"),
+    *(
+        "ledger.waiting",
+        "ledger.audit",
+        "ownership.owners",
+        "ownership.nodes",
+        "jobs.job",
+        "jobs.jobs",
+        "admin.key_floor",
+        "admin.stats",
+    ),
     *("inbound.waiting", "inbound.fetch", "inbound.quarantine", "inbound.expired", "inbound.quarantined_bytes"),
     *("inbound.requests", "inbound.request", "inbound.origin", "inbound.audit", "inbound.rhythms", "inbound.incidents"),
 }
 
 
-class _Unheard:
-    """A facet that does what it is asked, and whose answers are lost."""
-
-    def __init__(self, facet: object) -> None:
-        self._facet = facet
-
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[None]]:
-        method = getattr(self._facet, name)
-
-        async def call(*args: Any, **named: Any) -> None:
-            await method(*args, **named)
-            raise StoreUnavailable("The answer was lost.")
-
-        return call
-
-
-class _UnheardStore:
-    """A store of such facets."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> _Unheard:
-        return _Unheard(getattr(self._store, name))
-
-
-async def outdated(scene: Scene, call: Callable[[Store], Awaitable[T]]) -> None:
-    """A change is made again because the first answer was lost: it is there, so what was known of the thing is old."""
-    with pytest.raises(StoreUnavailable):
-        await call(cast("Store", _UnheardStore(scene.store)))
-    with pytest.raises(Outdated):
-        await call(scene.store)
-
-
-async def repeated(scene: Scene, call: Callable[[Store], Awaitable[T]]) -> T:
-    """What a call gives that is made again because the first answer was lost."""
-    with pytest.raises(StoreUnavailable):
-        await call(cast("Store", _UnheardStore(scene.store)))
-    return await call(scene.store)
-
-
-class TestUnknown:
+class TestUnknown(UnknownOfNodes):
     """Every method that writes: done and not heard, then done again, it gives what was promised, and is done once.
 
     Each method has the test that is named after it.
@@ -159,7 +128,9 @@ class TestUnknown:
         """What is not attempted in its round is due."""
         scene = await stores.open()
         owed = await scene.owe(7, accepted_at=NOW + LEASE_MS)
-        assert await repeated(scene, lambda store: store.work.retime(now=NOW, after=(0, 0), limit=10)) == []
+        assert (
+            await repeated(scene, lambda store: store.work.retime(range(SLOTS), now=NOW, after=(0, 0), limit=10)) == []
+        )
         assert [w.obligation for w in (await scene.queue(7)).work] == [replace(owed, due_at=NOW)]
 
     async def test_discard(self, stores: Stores) -> None:
@@ -193,10 +164,11 @@ class TestUnknown:
     async def test_put_health(self, stores: Stores) -> None:
         scene = await stores.open()
         health = Health(endpoint_key=7, failing_since=NOW, probes=2)
-        await repeated(scene, lambda store: store.work.put_health(7, health))
-        assert await scene.store.work.health() == [health]
-        await repeated(scene, lambda store: store.work.put_health(7, None))
-        assert await scene.store.work.health() == []
+        epoch = scene.epochs[slot_of(7)]
+        assert await repeated(scene, lambda store: store.work.put_health(7, health, epoch=epoch))
+        assert await scene.health() == [health]
+        assert await repeated(scene, lambda store: store.work.put_health(7, None, epoch=epoch))
+        assert await scene.health() == []
 
     # -- what comes in --------------------------------------------------------------------------
 
@@ -373,20 +345,7 @@ class TestUnknown:
         assert await scene.total() == {"owed": 6, "waiting" if opened else "discarded:cancelled": 6}
         assert {(await scene.record(one)).round for one in owed} == {2 if opened else 1}
 
-    async def test_acquire(self, stores: Stores) -> None:
-        """It holds what it took, at the epochs that it took it at."""
-        scene = await stores.open()
-
-        async def take(store: Store) -> dict[int, int]:
-            return await store.ownership.acquire("next", now=NOW, lease_ms=LEASE_MS, dead=(scene.node,))
-
-        epochs = await repeated(scene, take)
-        assert epochs == {slot: epoch + 1 for slot, epoch in scene.epochs.items()}
-
-    async def test_release(self, stores: Stores) -> None:
-        scene = await stores.open()
-        await repeated(scene, lambda store: store.ownership.release(scene.node))
-        assert {owner for owner, _epoch, _until in (await scene.store.ownership.owners()).values()} == {None}
+    # -- the store itself -----------------------------------------------------------------------
 
     async def test_make_room(self, stores: Stores) -> None:
         """What is there already is not made again."""
