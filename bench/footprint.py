@@ -26,8 +26,8 @@ from posthouse.core.delivery import State
 from posthouse.store.open import open_store
 from posthouse.store.protocol import AcceptRequest, Settled, Settlement, Store
 from posthouse.testing.postgres.cluster import Cluster
-from posthouse.testing.seizing import seize
 from posthouse.testing.postgres.databases import connect
+from posthouse.testing.seizing import seize
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
