@@ -1,8 +1,8 @@
 """Days and weeks of an endpoint that is down, in virtual time: a whole node, but for its API's socket.
 
-What a node does every few seconds to be safe (renewing leases, looking at all queues, at jobs, at the inbox, at sources
-and at the clock) it does every hour here, or there would be millions of such turns in which nothing happens. Retries,
-probes and the recovery keep their own times. Chance adds nothing to any delay.
+What a node does every few seconds to be safe (renewing leases, looking at all queues, at jobs, at the inbox, at
+sources, at the catalogue and at the clock) it does every hour here, or there would be millions of such turns in which
+nothing happens. Retries, probes and the recovery keep their own times. Chance adds nothing to any delay.
 """
 
 import asyncio
@@ -130,6 +130,7 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
     monkeypatch.setattr(inbox, "SWEEP_SECONDS", HOUR)
     monkeypatch.setattr(keeper, "LOOK_SECONDS", HOUR)
     monkeypatch.setattr("posthouse.node._STATS_SECONDS", HOUR)
+    monkeypatch.setattr("posthouse.gateway.follower.CATALOGUE_LOOK_MS", HOUR * 1_000)
     loop = SimLoop(1, shuffle=0.0, trace=Trace(), steps_max=100_000_000)
 
     def live(*histories: History) -> None:
