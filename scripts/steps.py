@@ -25,12 +25,21 @@ _LAST_WORDS_SECONDS: Final = 5.0  # for what a step printed just before its end
 class Step:
     """A tool of .venv that runs. A step that is ``held`` prints nothing until somebody waits for its end.
 
+    One that is ``idle`` runs only while nothing else wants to, where the system can do that: for work without clocks.
+
     Temporary files are made in memory if ``in_memory`` says so and there is room. That is for tests of what is done
     with files; what is to be proved about disks is proved by tests that stand for the disk or have a real one.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], *, seconds_max: int, in_memory: bool = False, held: bool = False
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        seconds_max: int,
+        in_memory: bool = False,
+        held: bool = False,
+        idle: bool = False,
     ) -> None:
         if not held:
             _announce(name)
@@ -54,6 +63,8 @@ class Step:
             stderr=subprocess.STDOUT if held else None,
             start_new_session=True,  # a group of its own, so that it can be ended as a whole
         )
+        if idle and hasattr(os, "SCHED_IDLE"):
+            os.sched_setscheduler(self._process.pid, os.SCHED_IDLE, os.sched_param(0))  # its children inherit it
         if held:
             self._copying = threading.Thread(target=self._copy, daemon=True)
             self._copying.start()

@@ -1,39 +1,51 @@
-"""What takes minutes: real nodes, simulated histories, planted bugs. Rigs come last and alone: they measure and kill.
+"""What takes minutes: real nodes, simulated histories, planted bugs. Arguments go to pytest.
 
-Arguments go to pytest.
+Real nodes wait a lot, for their clocks and for each other, and leave the processors idle meanwhile. Simulated ones know
+only virtual time: they are simulated beside the real ones, while these wait.
 """
 
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 import postgres
 import steps
 
-#: Folders of tests that run together, and on how many processes. Drills and nodes wait as long as they work.
-TOGETHER = {("integration", "e2e", "model"): 3, ("postgres",): 2, ("simulation",): 2}
-ALONE = "rigs"
-SECONDS_MAX = 1_200
-RIG_SECONDS_MAX = 2_400
-
-#: Programs that prove something by themselves, and for how many seconds they may run.
-PROGRAMS = {
-    # tests/simulation lives the first 24.
-    "seeds": (["python", "-m", "posthouse.testing.simulation", "--first", "24", "--seeds", "100"], 900),
-    "mutants": (["python", "scripts/mutants.py"], 1_200),
-}
+#: Folders of tests that run together, and on how many processes. Drills and nodes wait as long as they work. Rigs come
+#: one at a time: they measure and kill.
+REAL = {("integration", "e2e", "model"): 3, ("postgres",): 2, ("rigs",): 0}
+SECONDS_MAX = 1_800
+SIMULATED_SECONDS_MAX = 2_700  #: while all the real ones have precedence
+SEEDS = ("--first", "24", "--seeds", "100")  #: tests/simulation lives the first 24
 
 
 def main(arguments: list[str]) -> int:
     """Run everything, also after a failure; 0 if all passed."""
     good = postgres.ready()  # if it is not, tests that need it say so, too; the others run
-    for names, workers in TOGETHER.items():
-        how = ["--durations=5", "-n", str(workers), "--dist", "loadgroup"]
-        command = ["pytest", *how, *steps.folders(names), *arguments]
-        good &= steps.run(" and ".join(names), command, seconds_max=SECONDS_MAX, in_memory=True)
-    for name, (command, seconds_max) in PROGRAMS.items():
-        good &= steps.run(name, command, seconds_max=seconds_max, in_memory=True)
-    command = ["pytest", "--durations=5", *steps.folders((ALONE,)), *arguments]
-    good &= steps.run(ALONE, command, seconds_max=RIG_SECONDS_MAX)
+    with ExitStack() as running:
+        simulated = {
+            "simulation": tests(("simulation",), 2, arguments),
+            "seeds": ["python", "-m", "posthouse.testing.simulation", *SEEDS],
+        }
+        lives = [running.enter_context(simulate(name, command)) for name, command in simulated.items()]
+        for names, workers in REAL.items():
+            # What is to be proved about disks is proved on one.
+            command, in_memory = tests(names, workers, arguments), "rigs" not in names
+            good &= steps.run(" and ".join(names), command, seconds_max=SECONDS_MAX, in_memory=in_memory)
+        for step in lives:
+            good &= step.finish()
+    good &= steps.run("mutants", ["python", "scripts/mutants.py"], seconds_max=SECONDS_MAX, in_memory=True)
     return 0 if good else 1
+
+
+def simulate(name: str, command: Sequence[str]) -> steps.Step:
+    """Run what needs no clock, while nothing else runs."""
+    return steps.Step(name, command, seconds_max=SIMULATED_SECONDS_MAX, in_memory=True, held=True, idle=True)
+
+
+def tests(names: Sequence[str], workers: int, arguments: Sequence[str]) -> list[str]:
+    """How pytest runs these folders on so many processes."""
+    return ["pytest", "--durations=5", "-n", str(workers), "--dist", "loadgroup", *steps.folders(names), *arguments]
 
 
 if __name__ == "__main__":

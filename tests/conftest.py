@@ -23,6 +23,7 @@ BUDGETS = {
     "property": 60,
     "conformance": 60,
     "model": 60,
+    "simulation": 600,
     "postgres": 60,
     "integration": 300,
     "e2e": 300,
