@@ -1,6 +1,6 @@
 """Start a node that finds a huge backlog of a dead endpoint: how soon is a healthy endpoint served, in what memory?
 
-Usage: ``python tests/rigs/backlog_rig.py --deliveries 1000000``
+Usage: ``python tests/rigs/backlog_rig.py --deliveries 1000000``, and with ``--postgres`` on a database.
 """
 
 import argparse
@@ -9,10 +9,12 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from pg_server import durable_server
 from rig_node import POLL_SECONDS, RigNode, rig_node
 
 from posthouse.core.ids import ENDPOINT, EVENT, make_id, next_key, parse_id
@@ -37,7 +39,7 @@ class Figures(msgspec.Struct, frozen=True):
 
     deliveries: int
     fill_seconds: float
-    store_mb: float
+    store_mb: float  #: size of what holds it all, logs included
     listening_seconds: float
     first_waiting_seconds: float  #: a delivery of the healthy endpoint that waited from before
     first_fresh_seconds: float  #: a delivery of an event that was published after the start
@@ -88,10 +90,11 @@ class Arrivals:
         return self.at[event]
 
 
-async def run(folder: Path, *, deliveries: int) -> Figures:
-    """Run the rig with its files in ``folder``."""
+async def run(folder: Path, *, deliveries: int, database: str | None = None) -> Figures:
+    """Run the rig with its files in ``folder``, or with its store in an empty ``database``."""
     arrivals = Arrivals()
-    with rig_node(folder) as node, socket.socket() as reserved:
+    options = () if database is None else ("--database", database)
+    with rig_node(folder, options=options) as node, socket.socket() as reserved:
         # Bound and not listening: every connection is refused, and nobody else gets the port.
         reserved.bind(("127.0.0.1", 0))
         dead_url = f"http://127.0.0.1:{reserved.getsockname()[1]}/dead"
@@ -101,14 +104,15 @@ async def run(folder: Path, *, deliveries: int) -> Figures:
             healthy = await asyncio.to_thread(node.add_endpoint, receiver.url, ["healthy"])
             await asyncio.to_thread(node.stop)
             started = time.monotonic()
-            waiting = await fill(node.data, dead=_key(dead["id"]), healthy=_key(healthy["id"]), deliveries=deliveries)
+            place = database or node.data
+            waiting = await fill(place, dead=_key(dead["id"]), healthy=_key(healthy["id"]), deliveries=deliveries)
             fill_seconds = time.monotonic() - started
-            return await _measure(node, arrivals, waiting, deliveries=deliveries, fill_seconds=fill_seconds)
+            store_mb = await _size_mb(place)
+            figures = await _measure(node, arrivals, waiting, deliveries=deliveries)
+            return msgspec.structs.replace(figures, fill_seconds=round(fill_seconds, 1), store_mb=store_mb)
 
 
-async def _measure(
-    node: RigNode, arrivals: Arrivals, waiting: Sequence[str], *, deliveries: int, fill_seconds: float
-) -> Figures:
+async def _measure(node: RigNode, arrivals: Arrivals, waiting: Sequence[str], *, deliveries: int) -> Figures:
     started = time.monotonic()
     node.spawn()
     first_waiting = asyncio.create_task(arrivals.of(waiting[0]))
@@ -129,11 +133,10 @@ async def _measure(
         await asyncio.to_thread(node.live_for, max(0.0, started + OBSERVED_SECONDS - time.monotonic()))
         memory, peak = node.memory_mb("VmRSS"), node.memory_mb("VmHWM")
         books = await asyncio.to_thread(node.books)
-    store = sum(file.stat().st_size for file in node.data.iterdir())
     return Figures(
         deliveries=deliveries,
-        fill_seconds=round(fill_seconds, 1),
-        store_mb=round(store / 1e6),
+        fill_seconds=0.0,
+        store_mb=0.0,
         listening_seconds=round(listening - started, 2),
         first_waiting_seconds=round(await first_waiting - started, 2),
         first_fresh_seconds=round(first_fresh - started, 2),
@@ -148,10 +151,10 @@ async def _measure(
     )
 
 
-async def fill(data: Path, *, dead: int, healthy: int, deliveries: int) -> list[str]:
+async def fill(place: Path | str, *, dead: int, healthy: int, deliveries: int) -> list[str]:
     """Put the backlog into the store of a node that does not run; the ids of the healthy endpoint's events."""
     clock = SystemClock()
-    store = await open_store(data, clock=clock)
+    store = await open_store(place, clock=clock)
     try:
         version = (await store.catalogue.load()).version
         key = await store.admin.key_floor()
@@ -181,6 +184,25 @@ async def fill(data: Path, *, dead: int, healthy: int, deliveries: int) -> list[
         await store.close()
 
 
+async def _size_mb(place: Path | str) -> float:
+    store = await open_store(place, clock=SystemClock())
+    try:
+        stats = await store.admin.stats()
+    finally:
+        await store.close()
+    return round((stats.bytes_used + stats.bytes_wal) / 1e6)
+
+
+@contextmanager
+def _database(*, wanted: bool) -> Iterator[str | None]:
+    """The address of an empty database on a server that keeps what it acknowledged, if it is wanted."""
+    if not wanted:
+        yield None
+        return
+    with durable_server() as (cluster, database):
+        yield cluster.dsn(database)
+
+
 def _key(endpoint: str) -> int:
     key = parse_id(ENDPOINT, endpoint)
     assert key is not None
@@ -191,9 +213,13 @@ def main(arguments: Sequence[str]) -> int:
     """Run it from the command line; 1 if a law did not hold."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--deliveries", type=int, default=1_000_000)
+    parser.add_argument("--postgres", action="store_true", help="keep the store in a PostgreSQL database")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="posthouse-backlog-") as folder:
-        figures = asyncio.run(run(Path(folder), deliveries=options.deliveries))
+    with (
+        tempfile.TemporaryDirectory(prefix="posthouse-backlog-") as folder,
+        _database(wanted=options.postgres) as database,
+    ):
+        figures = asyncio.run(run(Path(folder), deliveries=options.deliveries, database=database))
     print(msgspec.json.format(msgspec.json.encode(figures)).decode())
     for fault in figures.faults():
         print(f"FAULT: {fault}")

@@ -26,12 +26,13 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class RigNode:
     """One data directory and the process that serves it, if one runs.
 
-    ``program`` is what Python runs; it takes the options of ``posthouse serve``.
+    ``program`` is what Python runs; it takes the options of ``posthouse serve``, of which ``options`` are some more.
     """
 
-    def __init__(self, folder: Path, program: Sequence[str] = SERVE) -> None:
+    def __init__(self, folder: Path, program: Sequence[str] = SERVE, *, options: Sequence[str] = ()) -> None:
         self.data = folder / "data"
         self.program = program
+        self._options = options
         self.url = ""
         self.api_key = ""
         self._log = folder / "node.log"
@@ -58,7 +59,7 @@ class RigNode:
     def spawn(self) -> None:
         """Start a process, and wait for nothing."""
         command = [sys.executable, *self.program, "--data", str(self.data), "--port", "0"]
-        command += ["--allow-network", "127.0.0.0/8", "--log-level", "warning"]
+        command += ["--allow-network", "127.0.0.0/8", "--log-level", "warning", *self._options]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("POSTHOUSE_")}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -133,9 +134,9 @@ class RigNode:
 
 
 @contextmanager
-def rig_node(folder: Path, program: Sequence[str] = SERVE) -> Iterator[RigNode]:
+def rig_node(folder: Path, program: Sequence[str] = SERVE, *, options: Sequence[str] = ()) -> Iterator[RigNode]:
     """A node that is not started yet; whatever runs at the end is killed."""
-    node = RigNode(folder, program)
+    node = RigNode(folder, program, options=options)
     try:
         yield node
     finally:

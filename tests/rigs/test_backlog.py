@@ -5,6 +5,7 @@ from pathlib import Path
 
 import backlog_rig
 import pytest
+from pg_server import durable_server
 
 pytestmark = pytest.mark.rig
 
@@ -13,4 +14,10 @@ DELIVERIES = int(os.environ.get("RIG_DELIVERIES", "50000"))
 
 async def test_a_healthy_endpoint_is_served_at_once_next_to_a_huge_backlog(tmp_path: Path) -> None:
     figures = await backlog_rig.run(tmp_path, deliveries=DELIVERIES)
+    assert not figures.faults()
+
+
+async def test_a_healthy_endpoint_is_served_at_once_next_to_a_huge_backlog_in_a_database(tmp_path: Path) -> None:
+    with durable_server() as (cluster, database):
+        figures = await backlog_rig.run(tmp_path, deliveries=DELIVERIES, database=cluster.dsn(database))
     assert not figures.faults()
