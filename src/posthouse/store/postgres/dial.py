@@ -49,7 +49,7 @@ ROLE: Final[Mapping[str, str]] = {
     "default_transaction_isolation": "read committed",
     "lock_timeout": "3s",
     "statement_timeout": "30s",
-    "idle_in_transaction_session_timeout": "10s",
+    "idle_in_transaction_session_timeout": "5s",
 }
 DURABLE: Final = frozenset({"on", "remote_apply"})  #: values of ``synchronous_commit`` that lose nothing
 

@@ -215,7 +215,7 @@ class _Phone:
         self, purpose: str, plans: Mapping[str, str], *, writes: bool = True, **settings: str
     ) -> Callable[[], Awaitable[Wire]]:
         """How to make a connection for a purpose."""
-        given = {"idle_in_transaction_session_timeout": "10s", **plans, **settings}
+        given = {"idle_in_transaction_session_timeout": "5s", **plans, **settings}
         return self._dial_as(Session(name=self._name(purpose), settings=given, writes=writes, durable=self._durable))
 
     def dial_for_hints(self) -> Callable[[], Awaitable[PostgresWire]]:
