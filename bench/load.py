@@ -40,8 +40,8 @@ class Published(msgspec.Struct, frozen=True):
         return self.refused + self.broken + self.timeouts
 
 
-def publish(core: int, url: str, api_key: str, scenario: Scenario, *, seconds: int, seed: int) -> Published:
-    """Publish for ``seconds`` from ``core``. Raises RuntimeError if wrk fails."""
+def publish(core: int | None, url: str, api_key: str, scenario: Scenario, *, seconds: int, seed: int) -> Published:
+    """Publish for ``seconds`` from ``core`` (None: any). Raises RuntimeError if wrk fails."""
     command = ["wrk", "--threads", "1", "--connections", str(scenario.connections), "--duration", f"{seconds}s"]
     command += ["--timeout", "10s", "--script", str(_SCRIPT), url, "--"]
     command += [str(sink.ENDPOINTS), str(scenario.events), api_key, str(seed)]

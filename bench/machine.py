@@ -26,8 +26,11 @@ def two_cores() -> tuple[int, int]:
 
 
 @contextmanager
-def pinned(core: int) -> Iterator[None]:
-    """Processes that are started inside run on ``core`` only, with all their threads."""
+def pinned(core: int | None) -> Iterator[None]:
+    """Processes that are started inside run on ``core`` only, with all their threads. None: on any."""
+    if core is None:
+        yield
+        return
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:

@@ -65,8 +65,8 @@ class Sink:
 
 
 @contextmanager
-def running(core: int, folder: Path) -> Iterator[Sink]:
-    """A sink that runs on ``core`` and keeps its files in ``folder``."""
+def running(core: int | None, folder: Path) -> Iterator[Sink]:
+    """A sink that runs on ``core`` (None: any) and keeps its files in ``folder``."""
     port = free_port(ADDRESSES)
     listen = "\n        ".join(f"listen {address}:{port} backlog=1024;" for address in ADDRESSES)
     configuration = folder / "nginx.conf"

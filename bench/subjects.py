@@ -36,8 +36,13 @@ class Subject:
         self.name = name
         self.url = url
         self.api_key = api_key
-        self._process = process
+        self.process = process
         self._folder = Path(f"/proc/{process.pid}")
+
+    @property
+    def process_id(self) -> int:
+        """Of the process."""
+        return self.process.pid
 
     def cpu_seconds(self) -> float:
         """CPU time that the process has used, all threads, user and system."""
@@ -53,7 +58,7 @@ class Subject:
 
     def ended(self) -> bool:
         """Whether the process is gone."""
-        return self._process.poll() is not None
+        return self.process.poll() is not None
 
 
 class Books(msgspec.Struct, frozen=True):
@@ -79,8 +84,8 @@ def books(node: Subject) -> Books:
 
 
 @contextmanager
-def database(core: int) -> Iterator[str]:
-    """A PostgreSQL server that keeps what it acknowledges, with a fresh database; its address."""
+def database(core: int | None) -> Iterator[str]:
+    """A PostgreSQL server on ``core`` that keeps what it acknowledges, with a fresh database; its address."""
     with machine.pinned(core):
         server = Cluster.start(durable=True, **_SERVER)
     try:
@@ -90,11 +95,32 @@ def database(core: int) -> Iterator[str]:
 
 
 @contextmanager
-def node(core: int, folder: Path, urls: Mapping[str, str], address: str | None = None) -> Iterator[Subject]:
+def node(core: int | None, folder: Path, urls: Mapping[str, str], address: str | None = None) -> Iterator[Subject]:
     """A node on a fresh store in ``folder``, or in the database at ``address``.
 
     ``urls``: event type → the one endpoint that subscribes to it.
     """
+    with _serving(core, folder, address) as (process, url):
+        subject = Subject("node", process, url, (folder / "data" / "api_key").read_text("utf-8").strip())
+        _wait_until_ready(subject, folder)
+        with Client(url, subject.api_key, timeout_s=10.0) as client:
+            for event_type, endpoint in urls.items():
+                client.post("/v1/endpoints", {"url": endpoint, "events": [event_type]})
+        yield subject
+
+
+@contextmanager
+def another_node(folder: Path, address: str, api_key: str) -> Iterator[Subject]:
+    """One more node on the database at ``address``, on any core."""
+    with _serving(None, folder, address) as (process, url):
+        subject = Subject("node", process, url, api_key)
+        _wait_until_ready(subject, folder)
+        yield subject
+
+
+@contextmanager
+def _serving(core: int | None, folder: Path, address: str | None) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A node that listens, and where."""
     data = folder / "data"
     command = [sys.executable, "-m", "posthouse", "serve", "--data", str(data), "--port", "0"]
     command += ["--allow-network", "127.0.0.0/8", "--log-level", "warning"]
@@ -105,13 +131,12 @@ def node(core: int, folder: Path, urls: Mapping[str, str], address: str | None =
             found = _read_json(data / "node.json")
             return str(found["url"]) if found and found["pid"] == process.pid else None
 
-        url = _wait_for(listening, process, folder / "node.log")
-        subject = Subject("node", process, url, (data / "api_key").read_text("utf-8").strip())
-        with Client(url, subject.api_key, timeout_s=10.0) as client:
-            _wait_for(lambda: _is_ready(client), process, folder / "node.log")
-            for event_type, endpoint in urls.items():
-                client.post("/v1/endpoints", {"url": endpoint, "events": [event_type]})
-        yield subject
+        yield process, _wait_for(listening, process, folder / "node.log")
+
+
+def _wait_until_ready(subject: Subject, folder: Path) -> None:
+    with Client(subject.url, subject.api_key, timeout_s=10.0) as client:
+        _wait_for(lambda: _is_ready(client), subject.process, folder / "node.log")
 
 
 @contextmanager
@@ -136,7 +161,7 @@ def bare(core: int, folder: Path, program: Path) -> Iterator[Subject]:
 
 
 @contextmanager
-def _process(name: str, core: int, command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _process(name: str, core: int | None, command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``command`` on ``core`` with its output in ``folder``; it is stopped at the end, and killed if it stays."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("POSTHOUSE_")}
     with (folder / f"{name}.log").open("wb") as log, machine.pinned(core):
