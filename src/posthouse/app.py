@@ -1,9 +1,11 @@
-"""A node as a process: opens what it needs, listens, obeys signals, ends cleanly or at once."""
+"""A node as a process, or several: opens what it needs, listens, obeys signals, ends cleanly or at once."""
 
 import asyncio
 import gc
 import os
 import signal
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -15,9 +17,13 @@ from posthouse import __version__
 from posthouse.assembly import Assembled, Machine, assemble
 from posthouse.config import Config
 from posthouse.core.errors import ConfigurationError, PosthouseError
+from posthouse.lives import Lives
 from posthouse.node import Node
 from posthouse.serving.server import ApiServer
 from posthouse.store.protocol import Store
+from posthouse.store.sqlite.lock import DirectoryLock
+from posthouse.store.sqlite.store import LOCK
+from posthouse.supervisor import Berth, Supervisor, in_a_process, reserve
 from posthouse.telemetry import Log, configure_logging, log
 
 API_KEY_FILE: Final = "api_key"
@@ -30,48 +36,159 @@ def run(config: Config, machine: Machine | None = None) -> int:
 
     SIGTERM and SIGINT drain: what is on its way is settled, then the slots are released. A second
     signal cuts that short; nothing acknowledged is lost by it either.
+
+    With ``config.processes`` there are several nodes, which share the port and the store; each is a process.
     """
     configure_logging(config.log_level, config.log_format)
+    if config.processes > 1:
+        return _run_several(config)
+    return _run(lambda: _serve_alone(config, machine or Machine()))
+
+
+def _run(work: Callable[[], Coroutine[None, None, int]]) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            return runner.run(_serve(config, machine or Machine()))
+            return runner.run(work())
         except PosthouseError as error:
             log(Log.NODE_FAILED, code=error.code, detail=error.message, hint=error.advice)
             return EXIT_FAILED
 
 
-async def _serve(config: Config, machine: Machine) -> int:
+def _run_several(config: Config) -> int:
+    """Run as many nodes as ``config.processes`` says."""
+    try:
+        with _place(config) as lives, _port(config) as port:
+            return _supervise(config.model_copy(update={"port": port}), lives)
+    except PosthouseError as error:
+        log(Log.NODE_FAILED, code=error.code, detail=error.message, hint=error.advice)
+        return EXIT_FAILED
+
+
+def _supervise(config: Config, lives: Lives) -> int:
+    gc.freeze()  # what all have in common is never looked at again, and stays one copy
+    # What happens once is done by a process that has ended before the others begin: it makes the store, or brings it up
+    # to date, makes the first API key, and lets nobody wait for nodes that have died.
+    if code := in_a_process(lambda: _run(lambda: _prepare(config, lives))):
+        return code
+
+    def work(berth: Berth) -> int:
+        former = [] if berth.process_before is None else lives.names(process=berth.process_before)
+        return _run(lambda: _serve(config, Machine(), lives, former, berth))
+
+    supervisor = Supervisor(config.processes, work, ready=lambda: _announce(config, _url(config.host, config.port)))
+    try:
+        return supervisor.run()
+    finally:
+        (config.data / NODE_FILE).unlink(missing_ok=True)
+
+
+async def _prepare(config: Config, lives: Lives) -> int:
+    """Do what one node does for all of them."""
+    assembled = await assemble(config.model_copy(update={"processes": 1}), Machine())
+    former = lives.names()
+    try:
+        keep_first_key = partial(_write_private, config.data / API_KEY_FILE)
+        await assembled.node.prepare_for_others(keep_first_key=keep_first_key, former=former)
+        lives.end(former)
+    finally:
+        await assembled.close()
+    return 0
+
+
+@contextmanager
+def _place(config: Config) -> Iterator[Lives]:
+    """The data directory of a node. Where the store is not in it, nobody else may run on it all the same.
+
+    Raises:
+        StoreInUse: Somebody does.
+        ConfigurationError: It cannot be made.
+    """
+    if config.database is None:  # else the store makes it, and locks it
+        yield Lives(config.data)
+        return
+    _make_private_directory(config.data)
+    lock = DirectoryLock(config.data / LOCK)
+    try:
+        yield Lives(config.data)
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _port(config: Config) -> Iterator[int]:
+    """The port that all processes share, kept for them. Raises ConfigurationError."""
+    kept, port = reserve(config.host, config.port)
+    with kept:
+        yield port
+
+
+async def _serve_alone(config: Config, machine: Machine) -> int:
+    with _place(config) as lives:
+        return await _serve(config, machine, lives, lives.names())
+
+
+async def _serve(
+    config: Config, machine: Machine, lives: Lives, former: Sequence[str], berth: Berth | None = None
+) -> int:
+    """Run one node until it is told to stop.
+
+    ``former`` are the names of those ``lives`` on its data directory whose place it takes, and which have ended;
+    ``berth`` is given to one of several.
+    """
     signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    if config.database is not None:  # else the store makes it, and is what lies in it
-        _make_private_directory(config.data)
+    if berth is not None:
+        _end_with_supervisor(berth, signals)
     assembled = await _assembled(config, machine, signals)
     if assembled is None:
         return 0
     node, server = assembled.node, assembled.server
     try:
-        await node.start(keep_first_key=partial(_write_private, config.data / API_KEY_FILE))
+        lives.begin(node.name)
+        await node.start(keep_first_key=partial(_write_private, config.data / API_KEY_FILE), former=former)
+        lives.end(former)
         try:
-            port = await server.start(config.host, config.port)
+            port = await server.start(config.host, config.port, shared=berth is not None)
         except OSError as error:
             message = f"Posthouse cannot listen on {config.host}, port {config.port}: {error.strerror or error}."
             raise ConfigurationError(
                 message, hint="Choose another --port or --host; port 0 takes a free one."
             ) from error
         url = _url(config.host, port)
-        _write_private(config.data / NODE_FILE, msgspec.json.encode({"url": url, "pid": os.getpid()}).decode())
         await node.listens_at(url)
         log(Log.NODE_STARTED, url=url, data=str(config.data), version=__version__)
-        print(f"Posthouse listens on {url}; {_where_keys_are(config.data / API_KEY_FILE)}.", flush=True)  # noqa: T201
+        if berth is None:
+            _announce(config, url)
+        else:
+            berth.ready()
         # What was made until now lives as long as the process: keep the collector from walking it.
         gc.collect()
         gc.freeze()
         return await _until_the_end(node, server, assembled.store, signals)
     finally:
-        (config.data / NODE_FILE).unlink(missing_ok=True)
+        if berth is None:
+            (config.data / NODE_FILE).unlink(missing_ok=True)
         await assembled.close()
+
+
+def _announce(config: Config, url: str) -> None:
+    """Let people and commands know where the API is."""
+    _write_private(config.data / NODE_FILE, msgspec.json.encode({"url": url, "pid": os.getpid()}).decode())
+    several = "" if config.processes == 1 else f" with {config.processes} processes"
+    print(f"Posthouse listens on {url}{several}; {_where_keys_are(config.data / API_KEY_FILE)}.", flush=True)  # noqa: T201
+
+
+def _end_with_supervisor(berth: Berth, signals: asyncio.Queue[signal.Signals]) -> None:
+    """When nobody is there any more who would pass signals on, that counts as one."""
+    loop = asyncio.get_running_loop()
+
+    def ended() -> None:
+        loop.remove_reader(berth.alive)
+        signals.put_nowait(signal.SIGTERM)
+
+    loop.add_reader(berth.alive, ended)
 
 
 async def _assembled(config: Config, machine: Machine, signals: asyncio.Queue[signal.Signals]) -> Assembled | None:

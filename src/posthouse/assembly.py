@@ -81,6 +81,7 @@ async def assemble(config: Config, machine: Machine) -> Assembled:
         config.data if config.database is None else config.database.get_secret_value(),
         clock=clock,
         commit_interval_ms=config.commit_interval_ms,
+        shared=config.processes > 1,
         offload=machine.offload,
         vfs=machine.vfs,
         metrics=metrics,

@@ -65,6 +65,12 @@ class Config(BaseModel):
     )
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8400, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
+    processes: int = Field(
+        default=1,
+        ge=1,
+        le=limits.PROCESSES_MAX,
+        description="Processes that share the work and the port on this machine; each is a node of its own.",
+    )
     allow_networks: tuple[str, ...] = Field(
         default=(),
         description="Networks (CIDR) that endpoints may lead to although they are not public.",

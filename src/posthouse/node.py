@@ -206,16 +206,27 @@ class Node:
         self.metrics.gauge("intake_waiting", lambda: self.gateway.intake.waiting)
         self.metrics.gauge("inbox_arriving", lambda: self.gateway.receiver.waiting)
 
-    async def start(self, *, keep_first_key: Callable[[str], None], former: Collection[str] = ()) -> None:
-        """Read the catalogue, get on the register, begin to deliver; on a new store make the first API key.
+    async def prepare(self, *, keep_first_key: Callable[[str], None], former: Collection[str] = ()) -> None:
+        """Read the catalogue and get on the register; on a new store make the first API key.
 
         ``keep_first_key`` gets the key's text, which the store never holds, before the key is stored. ``former``: names
         of lives of this node that have surely ended, so that nobody has to wait until their silence says so.
         """
-        gateway = self.gateway
-        await gateway.catalogue.refresh()
+        await self.gateway.catalogue.refresh()
         await self.membership.join(former=former)
-        await gateway.keys.create_first(_FIRST_KEY_NAME, before_stored=keep_first_key)
+        await self.gateway.keys.create_first(_FIRST_KEY_NAME, before_stored=keep_first_key)
+
+    async def prepare_for_others(self, *, keep_first_key: Callable[[str], None], former: Collection[str] = ()) -> None:
+        """Prepare, take those off the register that have surely ended, and leave the rest to nodes that come now."""
+        await self.prepare(keep_first_key=keep_first_key, former=former)
+        await self.membership.beat()
+        await self.membership.bury_dead()
+        await self.membership.leave()
+
+    async def start(self, *, keep_first_key: Callable[[str], None], former: Collection[str] = ()) -> None:
+        """Begin to deliver. It is prepared before that, as :meth:`prepare` says."""
+        gateway = self.gateway
+        await self.prepare(keep_first_key=keep_first_key, former=former)
         await self._keeper.start()
         owners = await self._ports.store.ownership.owners()
         await self.engine.start(leased_until=max((until for _, _, until in owners.values()), default=0))

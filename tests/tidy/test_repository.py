@@ -17,6 +17,7 @@ THIS_FILE = "tests/tidy/test_repository.py"  #: has to spell what it looks for
 
 #: Tests that wait for real time, and why nothing else would do.
 SLEEPERS: dict[str, str] = {
+    "tests/integration/processes/test_serve_several.py": "it asks other processes now and then whether they are so far",
     "tests/rigs/failover_rig.py": "a primary lives for a while under load; publishers wait before they ask again",
     "tests/rigs/received_rig.py": "it posts at a rate, and waits before it calls a node again that was killed",
     "tests/rigs/spread_rig.py": "it measures CPU time: a look at a counter now and then costs nothing",

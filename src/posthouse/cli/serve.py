@@ -57,6 +57,12 @@ Role = Annotated[
         metavar="ROLE", help="What the node does: edge accepts and answers the API, engine delivers, all does both."
     ),
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Processes that share the work and the port on this machine; each is a node of its own."
+    ),
+]
 Outbox = Annotated[
     str | None,
     typer.Option(metavar="DSN", help="Address (postgresql://…) of another database whose outbox is drained; secret."),
@@ -73,6 +79,7 @@ def serve(
     role: Role = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 takes a free one.")] = None,
+    processes: Processes = None,
     allow_networks: AllowNetworks = None,
     commit_interval_ms: Annotated[
         int | None, typer.Option(help="Milliseconds that one commit gathers requests for, at most.")
@@ -108,6 +115,7 @@ def serve(
         "role": role,
         "host": host,
         "port": port,
+        "processes": processes,
         "allow_networks": allow_networks,
         "commit_interval_ms": commit_interval_ms,
         "in_flight_max": in_flight_max,

@@ -99,6 +99,7 @@ TENANT_WEIGHT_MAX: Final = 1_000
 # The node's memory.
 IN_FLIGHT_PER_ENDPOINT: Final = 8
 IN_FLIGHT_PER_NODE: Final = 512
+PROCESSES_MAX: Final = 64  #: of one ``posthouse serve``
 IN_FLIGHT_MAX: Final = 16_384  #: that a setting or a tenant's rule may name
 WINDOW_ITEMS_MAX: Final = 256  #: deliveries buffered per (endpoint, lane)
 WINDOW_BYTES_MAX: Final = 4 * MIB  #: event data buffered per (endpoint, lane)

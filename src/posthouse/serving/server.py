@@ -54,8 +54,11 @@ class ApiServer:
         """How many connections are open."""
         return len(self._connections.open)
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen on an address; port 0 takes a free one. Returns the port. Raises OSError."""
+    async def start(self, host: str, port: int, *, shared: bool = False) -> int:
+        """Listen on an address; port 0 takes a free one. Returns the port. Raises OSError.
+
+        ``shared``: other processes listen there, too, and the system deals out the connections.
+        """
         assert self._server is None
         if not self._config.loaded:
             self._config.load()
@@ -63,7 +66,11 @@ class ApiServer:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                lambda: BoundedProtocol(self._config, self._connections), host, port, backlog=_BACKLOG
+                lambda: BoundedProtocol(self._config, self._connections),
+                host,
+                port,
+                backlog=_BACKLOG,
+                reuse_port=shared,
             )
         except OSError:
             self._stop_ticking()

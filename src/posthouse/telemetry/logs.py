@@ -21,6 +21,7 @@ class Log(Enum):
     NODE_STOPPING = "info", "A signal came: no new requests, and at most `drain_seconds` for those on their way."
     NODE_STOPPED = "info", "Everything is settled and the store is closed."
     NODE_FAILED = "error", "The node cannot go on and ends; what it acknowledged is in the store."
+    PROCESS_DIED = "error", "A process ended with `code` that nobody had stopped; another one starts after `seconds`."
     STORE_FAILED = "error", "A COMMIT or fsync failed, so its outcome is unknown; the process must start anew."
     STORE_AWAITED = "warning", "The database cannot be used, as `detail` says; tried again for `seconds` more."
     STORE_LOST = "warning", "A connection to the database ended; writes are refused until there is one again."
