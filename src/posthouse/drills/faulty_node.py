@@ -33,6 +33,7 @@ class Switch(StrEnum):
     SKIP = "skip"  #: nobody is told of what was just accepted, and queues cannot be read
     UNREADABLE = "unreadable"  #: queues cannot be read
     FULL = "full"  #: nothing can be written
+    BUSY = "busy"  #: whatever it does takes for ever
 
 
 class Skipping:
@@ -65,6 +66,18 @@ class Full:
         """Raise StoreUnavailable where a transaction begins, as the store does when SQLite finds no room."""
         if failpoint is Failpoint.COMMIT_BEGUN and _read(self._file) == Switch.FULL:
             raise StoreUnavailable("The disk is full: a drill says so.")
+
+
+class Busy:
+    """While the switch says so, the process computes without end, and its event loop gets no turn."""
+
+    def __init__(self, data: Path) -> None:
+        self._file = data / SWITCH_FILE
+
+    def __call__(self, failpoint: Failpoint) -> None:
+        """Spin before the leases are renewed."""
+        while failpoint is Failpoint.LEASE_ASKED and _read(self._file) == Switch.BUSY:
+            pass
 
 
 def _read(file: Path) -> str:
@@ -100,12 +113,21 @@ def _full(data: Path) -> Machine:
     return Machine(reach=Full(data))
 
 
+def _busy(data: Path) -> Machine:
+    return Machine(reach=Busy(data))
+
+
 def _crash(_data: Path) -> Machine:
     return Machine(around_transport=Crashing)
 
 
 #: Name of a fault → the machine that has it.
-FAULTS: Final[Mapping[str, Callable[[Path], Machine]]] = {"skip": _skip, "full": _full, "crash": _crash}
+FAULTS: Final[Mapping[str, Callable[[Path], Machine]]] = {
+    "skip": _skip,
+    "full": _full,
+    "busy": _busy,
+    "crash": _crash,
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -113,6 +135,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("fault", choices=FAULTS)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--database")
     parser.add_argument("--port", type=int)
     parser.add_argument("--allow-network", dest="allow_networks", action="append")
     parser.add_argument("--drain-seconds", type=float)

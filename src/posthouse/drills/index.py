@@ -21,6 +21,7 @@ from posthouse.drills.poison import PoisonEvents
 from posthouse.drills.repeated import Repeated
 from posthouse.drills.report import Report
 from posthouse.drills.shapes_in import ShapesIn
+from posthouse.drills.standstill import Standstill
 from posthouse.drills.status import StatusHonesty
 from posthouse.drills.stuck import StuckQueues
 
@@ -38,6 +39,7 @@ DRILLS: Final[Mapping[str, type[Drill]]] = {
         NoisyNeighbours,
         Overload,
         Kills,
+        Standstill,
         PoisonEvents,
         Forgery,
         ShapesIn,

@@ -72,6 +72,7 @@ def test_the_list_names_every_drill(run: Run) -> None:
         "D07",
         "D08",
         "D14",
+        "D17",
         "D21",
         "D24",
         "D26",
