@@ -27,6 +27,7 @@ READS: Final = {
     *("catalogue.load", "catalogue.changes", "catalogue.endpoint", "catalogue.recall"),
     *("ledger.events", "ledger.find_events", "ledger.deliveries", "ledger.delivery", "ledger.attempts"),
     *("ledger.waiting", "ledger.audit", "ownership.owners", "jobs.job", "jobs.jobs", "admin.key_floor", "admin.stats"),
+    "admin.retained_from",
     *("inbound.waiting", "inbound.fetch", "inbound.quarantine", "inbound.expired", "inbound.quarantined_bytes"),
     *("inbound.requests", "inbound.request", "inbound.origin", "inbound.audit", "inbound.rhythms", "inbound.incidents"),
 }
@@ -398,3 +399,14 @@ class TestUnknown:
     async def test_probe(self, stores: Stores) -> None:
         scene = await stores.open()
         await repeated(scene, lambda store: store.admin.probe(now=NOW))
+
+    async def test_retain(self, stores: Stores) -> None:
+        """A step that is repeated is the next one: what it dropped is in the books once."""
+        scene = await stores.open()
+        await scene.store.admin.make_room(now=NOW - 2 * DAY_MS)
+        for _ in range(5):
+            await scene.settle(await scene.owe(7, accepted_at=NOW - 2 * DAY_MS))
+        while await repeated(scene, lambda store: store.admin.retain(now=NOW, keep_ms=DAY_MS, limit=2)):
+            assert await scene.total() == {"owed": 5, "delivered": 5}
+        assert await scene.events() == []
+        assert await scene.total() == {"owed": 5, "delivered": 5}
