@@ -1,10 +1,10 @@
 """Days that go at once.
 
 First a day is counted, a range of its events at a time: what is to go, for the books, and which events owe something
-still. Then, if these survivors are few, its tables are emptied but for them, in one transaction that holds locks on
-tables of this day alone: nobody who accepts needs those. At last each of its tables is taken out of its own, and what is
-left in it put into the rest; that takes a moment in which nobody writes to the whole table, so it is done only while the
-day is nearly empty, for one table at a time.
+still. Then, if these survivors are few, its tables are emptied but for them, in one transaction that locks tables of
+this day alone: nobody who accepts needs those. At last each of its tables is taken out of the one that it is part of,
+and what is left in it put into the rest. That takes a moment in which nobody writes to the whole table, so it is done
+only while the day is nearly empty, for one table at a time.
 
 Between counting and emptying a survivor may be settled: it survives all the same, and the next round drops it. If one
 that was to go is opened again, the day is counted anew.

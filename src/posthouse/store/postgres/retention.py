@@ -1,8 +1,8 @@
 """Dropping what is old: which step comes next, and the steps that drop rows.
 
-A day of which little is left goes at once (:mod:`posthouse.store.postgres.bygone_days`). What lies in the rest, and a day
-of which much is left, goes row by row. Nobody else drops meanwhile: each step is one transaction that holds the one row
-of ``retention``. It waits for no lock longer than ``LOCK_MS``, so nobody who comes behind it does.
+A day of which little is left goes at once (:mod:`posthouse.store.postgres.bygone_days`). What lies in the rest, and a
+day of which much is left, goes row by row. Nobody else drops meanwhile: each step is one transaction that holds the one
+row of ``retention``. It waits for no lock longer than ``LOCK_MS``, so nobody who comes behind it does.
 
 What is settled is opened again only by who holds ``begin_reopening``, from before it looked; a step that is to drop
 settled rows waits for those, and lets nobody begin. So a delivery is opened again and stays, or is gone whole.

@@ -1,8 +1,8 @@
 """Dropping what is old: how far it may go, and how far a round through the tables is. Nothing here reads or writes.
 
-What is old goes by whole days, so that a day in a database can go at once. An event goes with all that belongs to it if
-none of its deliveries is open; a request goes when none of its events is left, and nothing of it waits to be read or is in
-quarantine. Identities, Idempotency-Keys and the tables that say where to look follow, in a walk through each.
+What is old goes by whole days, so that a day in a database can go at once. An event goes with all that belongs to it
+if none of its deliveries is open; a request goes when none of its events is left, and nothing of it waits to be read or
+is in quarantine. Identities, Idempotency-Keys and the tables that say where to look follow, in a walk through each.
 """
 
 from collections.abc import Iterable, Sequence

@@ -17,9 +17,6 @@ COLUMNS: Final = {
     "audit_quarantine": ("in_quarantine", "doubts", "doubted"),
 }
 
-#: The statement that tells, of a source, one figure of what retention dropped.
-BYGONE: Final = "audit_bygone_requests"
-
 _FIGURES: Final[tuple[str, ...]] = tuple(column for columns in COLUMNS.values() for column in columns)
 
 #: What should be equal. The first three differ where a row speaks of a request that is not kept.
@@ -42,8 +39,8 @@ def source_books(
 ) -> list[SourceBooks]:
     """The books of every source with requests.
 
-    ``sources`` are (source key, environment, tenant); ``told`` are the rows of each statement, ``bygone``
-    those of :data:`BYGONE`: source key, figure, count; all in one snapshot.
+    ``sources`` are (source key, environment, tenant); ``told`` are the rows of each statement, ``bygone`` what
+    retention dropped: source key, figure, count; all in one snapshot.
     """
     homes = {key: (of_environment, of_tenant) for key, of_environment, of_tenant in sources}
     figures: dict[int, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_FIGURES, 0))

@@ -228,9 +228,7 @@ TABLES: Final = (
         "environment tenant endpoint_key state reason",
         fixed={POSTGRESQL: {"day": 0}},
     ),
-    _whole(
-        "bygone_requests", "source_key, figure text, count", "source_key figure", fixed={POSTGRESQL: {"day": 0}}
-    ),
+    _whole("bygone_requests", "source_key, figure text, count", "source_key figure", fixed={POSTGRESQL: {"day": 0}}),
     _whole(
         "retention",
         "retained_from",

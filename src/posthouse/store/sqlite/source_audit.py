@@ -7,11 +7,11 @@ import msgspec
 
 from posthouse.core.model import Environment
 from posthouse.store.protocol import SourceBooks
-from posthouse.store.shared.source_books import BYGONE, COLUMNS, source_books
+from posthouse.store.shared.source_books import COLUMNS, source_books
 from posthouse.store.sqlite.rows import value_of
 from posthouse.store.sqlite.statements import SQL
 
-_BYGONE: Final = SQL[BYGONE]
+_BYGONE: Final = SQL["audit_bygone_requests"]
 _SOURCES: Final = SQL["audit_sources"]
 
 _TOLD: Final = {

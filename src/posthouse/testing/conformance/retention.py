@@ -56,21 +56,21 @@ async def passed_on(scene: Scene, request: InboundRequest, *events: ReadEvent, *
     assert isinstance(result, PassedOn)
 
 
-async def opened(stores: Stores, *, with_days: bool = True) -> Scene:
-    """A store; where large tables are divided into days, with the days of what is old."""
+async def opened(stores: Stores, place: str) -> Scene:
+    """A store; where large tables are divided into days, what is old lies in a day of its own or in the rest."""
     scene = await stores.open()
-    if with_days:
+    if place == "in its day":
         await scene.store.admin.make_room(now=OLD)
     return scene
 
 
-@pytest.mark.parametrize("with_days", [True, False])
+@pytest.mark.parametrize("place", ["in its day", "in the rest"])
 class TestRetention:
     """``retain`` and ``retained_from``."""
 
-    async def test_what_is_settled_goes(self, stores: Stores, with_days: bool) -> None:
+    async def test_what_is_settled_goes(self, stores: Stores, place: str) -> None:
         """With all that belongs to it; what is younger stays."""
-        scene = await opened(stores, with_days=with_days)
+        scene = await opened(stores, place)
         owed = [await old(scene, State.DELIVERED) for _ in range(8)]
         young = await old(scene, State.DELIVERED, at=NOW)
         await retain(scene)
@@ -81,9 +81,9 @@ class TestRetention:
         assert await scene.store.work.retry(owed[0].event_key, 7, now=NOW) is None
         assert not await scene.store.work.discard(owed[0].event_key, 7, reason="late", now=NOW)
 
-    async def test_the_books_keep_what_is_gone(self, stores: Stores, with_days: bool) -> None:
+    async def test_the_books_keep_what_is_gone(self, stores: Stores, place: str) -> None:
         """Each state, each reason, also of what was opened again."""
-        scene = await opened(stores, with_days=with_days)
+        scene = await opened(stores, place)
         for state in (State.DELIVERED, State.DELIVERED, State.EXHAUSTED, State.DISCARDED, State.WAITING):
             await old(scene, state)
         owed = await old(scene, State.EXHAUSTED, endpoint_key=8)
@@ -95,13 +95,19 @@ class TestRetention:
         await retain(scene)
         assert len(await scene.events()) == 1
         assert await scene.store.ledger.audit(Environment.LIVE) == before
-        assert await scene.total() == {"owed": 6, "delivered": 3, "exhausted": 1, "discarded:cancelled": 1, "waiting": 1}
+        assert await scene.total() == {
+            "owed": 6,
+            "delivered": 3,
+            "exhausted": 1,
+            "discarded:cancelled": 1,
+            "waiting": 1,
+        }
         scene = await stores.open()
         assert await scene.store.ledger.audit(Environment.LIVE) == before
 
-    async def test_what_is_owed_stays(self, stores: Stores, with_days: bool) -> None:
+    async def test_what_is_owed_stays(self, stores: Stores, place: str) -> None:
         """With its attempts and the rounds of its other deliveries; it goes once it is settled."""
-        scene = await opened(stores, with_days=with_days)
+        scene = await opened(stores, place)
         new = scene.values.new_event(7, 8, accepted_at=OLD)
         await scene.accept(new)
         ours, other = (Obligation(new.event.key, key, new.lane, OLD, OLD) for key in (7, 8))
@@ -124,9 +130,9 @@ class TestRetention:
         assert await scene.events() == []
         assert await scene.total() == {"owed": 3, "delivered": 3}
 
-    async def test_whole_days_go(self, stores: Stores, with_days: bool) -> None:
+    async def test_whole_days_go(self, stores: Stores, place: str) -> None:
         """What is younger than it must be kept stays, and so does all of its day."""
-        scene = await opened(stores, with_days=with_days)
+        scene = await opened(stores, place)
         edge = (NOW - KEEP_MS) // DAY_MS * DAY_MS
         await old(scene, at=edge - 1)
         stays = await old(scene, at=edge)
@@ -134,9 +140,9 @@ class TestRetention:
         assert await scene.events() == [stays.event_key]
         assert await scene.store.admin.retained_from() == edge
 
-    async def test_what_may_be_gone_is_said_first(self, stores: Stores, with_days: bool) -> None:
+    async def test_what_may_be_gone_is_said_first(self, stores: Stores, place: str) -> None:
         """And never taken back."""
-        scene = await opened(stores, with_days=with_days)
+        scene = await opened(stores, place)
         assert await scene.store.admin.retained_from() == 0
         owed = await old(scene)
         assert await scene.store.admin.retain(now=NOW, keep_ms=KEEP_MS, limit=100)
@@ -144,21 +150,23 @@ class TestRetention:
         assert await scene.events() == [owed.event_key]
         await retain(scene)
         assert await scene.store.admin.retained_from() == (NOW - KEEP_MS) // DAY_MS * DAY_MS
-        assert not await scene.store.admin.retain(now=NOW, keep_ms=KEEP_MS + 5 * DAY_MS, limit=100) or await scene.total()
+        assert (
+            not await scene.store.admin.retain(now=NOW, keep_ms=KEEP_MS + 5 * DAY_MS, limit=100) or await scene.total()
+        )
         await retain(scene, now=NOW - DAY_MS)
         assert await scene.store.admin.retained_from() == (NOW - KEEP_MS) // DAY_MS * DAY_MS
 
-    async def test_no_key_is_made_twice(self, stores: Stores, with_days: bool) -> None:
+    async def test_no_key_is_made_twice(self, stores: Stores, place: str) -> None:
         """Also if nothing is left that has it, and the clock was set back."""
-        scene = await opened(stores, with_days=with_days)
+        scene = await opened(stores, place)
         owed = await old(scene)
         await retain(scene)
         assert await scene.events() == []
         assert await scene.store.admin.key_floor() >= owed.event_key
 
     @pytest.mark.parametrize("kind", [JobKind.RETRY, JobKind.REPLAY])
-    async def test_what_an_unfinished_job_may_open_stays(self, stores: Stores, with_days: bool, kind: JobKind) -> None:
-        scene = await opened(stores, with_days=with_days)
+    async def test_what_an_unfinished_job_may_open_stays(self, stores: Stores, place: str, kind: JobKind) -> None:
+        scene = await opened(stores, place)
         first = await old(scene, State.EXHAUSTED, at=OLD - 5 * DAY_MS)
         second = await old(scene, State.EXHAUSTED)
         newest = scene.values.key()
@@ -170,8 +178,8 @@ class TestRetention:
         assert steps[-1].job.done == 1
         assert await scene.total() == {"owed": 2, "exhausted": 1, "waiting": 1}
 
-    async def test_a_repeat_is_recognised_as_long_as_its_event_is_kept(self, stores: Stores, with_days: bool) -> None:
-        scene = await opened(stores, with_days=with_days)
+    async def test_a_repeat_is_recognised_as_long_as_its_event_is_kept(self, stores: Stores, place: str) -> None:
+        scene = await opened(stores, place)
         kept = scene.values.new_event(7, identities=(("id", "kept"),), fingerprint=b"same", id="kept", accepted_at=OLD)
         await scene.accept(kept)
         await scene.accept(scene.values.named("gone", accepted_at=OLD))
@@ -185,9 +193,9 @@ class TestRetention:
         assert [accepted.duplicate for accepted in again] == [True, False]
         assert again[0].key == kept.event.key
 
-    async def test_lists_find_what_is_left(self, stores: Stores, with_days: bool) -> None:
+    async def test_lists_find_what_is_left(self, stores: Stores, place: str) -> None:
         """By tenant, by endpoint: where to look for it is known still."""
-        scene = await opened(stores, with_days=with_days)
+        scene = await opened(stores, place)
         await old(scene)
         new = scene.values.new_event(7, 8, accepted_at=OLD)
         await scene.accept(new)
@@ -197,9 +205,9 @@ class TestRetention:
         assert await scene.deliveries(endpoint_key=8) == [(new.event.key, 8)]
         assert await scene.deliveries(tenant="acme", state=State.DELIVERED) == [(new.event.key, 8)]
 
-    async def test_requests_go_once_their_events_are_gone(self, stores: Stores, with_days: bool) -> None:
+    async def test_requests_go_once_their_events_are_gone(self, stores: Stores, place: str) -> None:
         """The books of their source stay as they were."""
-        scene = await opened(stores, with_days=with_days)
+        scene = await opened(stores, place)
         read, done, waiting, doubted, given_up = [await scene.take(received_at=OLD) for _ in range(5)]
         refused = await scene.take(objection=Objection.BAD_SIGNATURE, received_at=OLD)
         await passed_on(scene, read, found(scene, "a"), found(scene, "b", 7, position=1))
@@ -222,8 +230,8 @@ class TestRetention:
         assert [entry.request_key for entry in await scene.quarantine()] == [doubted.key]
         assert [left.request.key for left in (await scene.inbox()).items] == [waiting.key, young.key]
 
-    async def test_nothing_old_is_nothing_to_do(self, stores: Stores, with_days: bool) -> None:
-        scene = await opened(stores, with_days=with_days)
+    async def test_nothing_old_is_nothing_to_do(self, stores: Stores, place: str) -> None:
+        scene = await opened(stores, place)
         owed = await old(scene, at=NOW)
         await retain(scene)
         assert not await scene.store.admin.retain(now=NOW, keep_ms=KEEP_MS, limit=100)
