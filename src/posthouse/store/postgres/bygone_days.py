@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from posthouse.store.postgres.days import OF_EVENTS, OF_REQUESTS, PERIODS, TABLES, keys_of
 from posthouse.store.postgres.transact import Transaction
 from posthouse.store.shared.retaining import DAY_MS, Lap
+from posthouse.store.shared.spans import PERIOD_BITS
 
 LEFT_MAX: Final = 1_000  #: events, or requests, that are moved out of a day while nobody may write
 
@@ -34,6 +35,12 @@ class Day(NamedTuple):
     def keys(self) -> tuple[int, int]:
         """The key before its first one, and its last one."""
         first, behind = keys_of(self.day)
+        return first - 1, behind - 1
+
+    @property
+    def keys_of_periods(self) -> tuple[int, int]:
+        """The same of its periods: the first begins in the day before, and the last ends before the day does."""
+        first, behind = (key >> PERIOD_BITS << PERIOD_BITS for key in keys_of(self.day))
         return first - 1, behind - 1
 
 
@@ -124,7 +131,7 @@ async def _take_out(t: Transaction, day: Day, table: str, part: str) -> None:
     await t.define("LOCK TABLE days IN ACCESS EXCLUSIVE MODE")
     await t.define(f"ALTER TABLE {table} DETACH PARTITION {part}")
     if table in PERIODS:
-        await t.count(f"keep_{table}", *day.keys)
+        await t.count(f"keep_{table}", *day.keys_of_periods)
     else:
         assert table in OF_EVENTS or table in OF_REQUESTS
         await t.define(f"INSERT INTO {table} SELECT * FROM {part}")  # noqa: S608 - names of ours

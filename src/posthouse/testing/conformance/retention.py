@@ -205,6 +205,18 @@ class TestRetention:
         assert await scene.deliveries(endpoint_key=8) == [(new.event.key, 8)]
         assert await scene.deliveries(tenant="acme", state=State.DELIVERED) == [(new.event.key, 8)]
 
+    async def test_lists_find_what_is_left_at_the_end_of_a_day(self, stores: Stores, place: str) -> None:
+        """Where the day behind it is gone too."""
+        scene = await opened(stores, place)
+        midnight = OLD // DAY_MS * DAY_MS
+        if place == "in its day":
+            await scene.store.admin.make_room(now=midnight - 1)
+        last = await old(scene, State.WAITING, at=midnight - 1)
+        await old(scene, at=midnight)
+        await retain(scene)
+        assert await scene.events(tenant="acme") == [last.event_key]
+        assert await scene.events() == [last.event_key]
+
     async def test_requests_go_once_their_events_are_gone(self, stores: Stores, place: str) -> None:
         """The books of their source stay as they were."""
         scene = await opened(stores, place)
