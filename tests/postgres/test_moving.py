@@ -202,6 +202,7 @@ ALLOWED: dict[str, Any] = {
     "sources.state": st.sampled_from(["active", "paused"]),
     "jobs.state": st.sampled_from(["running", "failed"]),
     "bygone_deliveries.state": st.sampled_from(["owed", "delivered", "exhausted", "discarded"]),
+    "bygone_deliveries.reason": st.sampled_from(["", "cancelled"]),
     "bygone_requests.figure": st.sampled_from(["received", "read", "readings"]),
     "jobs.kind": st.sampled_from(["retry", "promote"]),
     **dict.fromkeys(
