@@ -137,7 +137,8 @@ async def hot_path(empty: PostgresStore, full: PostgresStore, rounds: int) -> No
         cpu, walls[name] = (statistics.median(column) / ROUND_EVENTS * 1e6 for column in zip(*figures, strict=True))
         print(f"{name:6}: CPU {cpu:6.1f} us/event, wall {walls[name]:6.1f}")
     ratios = [f[1] / e[1] for f, e in zip(measured["filled"], measured["empty"], strict=True)]
-    print(f"filled / empty: {statistics.median(ratios):.3f} by round, {walls['filled'] / walls['empty']:.3f} of medians")
+    of_medians = walls["filled"] / walls["empty"]
+    print(f"filled / empty: {statistics.median(ratios):.3f} by round, {of_medians:.3f} of medians")
 
 
 async def drop(server: Cluster, store: PostgresStore, day: int) -> None:
