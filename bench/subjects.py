@@ -25,7 +25,7 @@ _STOP_SECONDS_MAX = 40.0
 _POLL_SECONDS = 0.02
 _TICKS = os.sysconf("SC_CLK_TCK")
 #: As on a small machine that is its own; what it acknowledges is on disk.
-_SERVER = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "15min"}
+SERVER = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "15min"}
 _FORWARDER = Path(__file__).with_name("forwarder.py")
 
 
@@ -87,7 +87,7 @@ def books(node: Subject) -> Books:
 def database(core: int | None) -> Iterator[str]:
     """A PostgreSQL server on ``core`` that keeps what it acknowledges, with a fresh database; its address."""
     with machine.pinned(core):
-        server = Cluster.start(durable=True, **_SERVER)
+        server = Cluster.start(durable=True, **SERVER)
     try:
         yield server.dsn("postgres")
     finally:

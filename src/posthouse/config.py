@@ -105,6 +105,12 @@ class Config(BaseModel):
         le=limits.FRESH_SECONDS_MAX,
         description="Seconds after which an event is no longer fresh: an older one starts in the backlog lane.",
     )
+    retention_days: int = Field(
+        default=0,
+        ge=0,
+        le=limits.RETENTION_DAYS_MAX,
+        description="Days that settled events and read requests are kept; 0: for ever. What is owed stays.",
+    )
     public_url: str | None = Field(
         default=None,
         description="URL by which senders reach this node, without a path; by default as each request names it.",

@@ -26,6 +26,7 @@ from posthouse.gateway.follower import Follower
 from posthouse.gateway.gateway import Gateway
 from posthouse.gateway.key_source import KeySource
 from posthouse.gateway.refused import RefusedRoom
+from posthouse.gateway.retention import Retention
 from posthouse.gateway.routes import EventRouter
 from posthouse.gateway.target_check import Resolve
 from posthouse.inbox.inbox import Inbox
@@ -95,6 +96,7 @@ class Node:
             readiness=Readiness(self._probe, self._unready, clock.monotonic),
             metrics=self.metrics.render,
         )
+        self._retention = Retention(store.admin, days=config.retention_days, clock=clock)
         self._recovery = Recovery(store, catalogue, self.engine)
         self._watch: asyncio.Task[None] | None = None
         self._findings: tuple[str, ...] = ()
@@ -235,6 +237,7 @@ class Node:
         if self._role is not Role.EDGE:
             gateway.outbox.start()
         self._follower.start()
+        self._retention.start()
         self._watch = asyncio.create_task(self._keep_house())
 
     async def listens_at(self, url: str) -> None:
@@ -247,6 +250,7 @@ class Node:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])
+        await self._retention.stop()
         await self._recovery.stop()
         await self.gateway.outbox.stop()
         await self._follower.stop()

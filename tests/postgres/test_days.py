@@ -9,11 +9,11 @@ import pytest
 
 from posthouse.core.errors import StoreUnavailable
 from posthouse.store.postgres import days
-from posthouse.store.postgres.days import DAY_MS, TABLES, day_of, keys_of, make_days
+from posthouse.store.postgres.days import TABLES, day_of, keys_of, make_days
 from posthouse.store.postgres.dsn import SCHEMA
 from posthouse.store.postgres.store import PostgresStore
 from posthouse.testing.conformance.scene import Scene
-from posthouse.testing.conformance.values import NOW, Values
+from posthouse.testing.conformance.values import DAY_MS, NOW, Values
 from posthouse.testing.postgres.cluster import Cluster
 from posthouse.testing.postgres.databases import connect, drop_database, make_database, open_store_at
 from posthouse.testing.seizing import seize

@@ -33,6 +33,10 @@ FreshSeconds = Annotated[
     int | None,
     typer.Option(help="Seconds after which an event is no longer fresh: an older one starts in the backlog lane."),
 ]
+RetentionDays = Annotated[
+    int | None,
+    typer.Option(help="Days that settled events and read requests are kept; 0: for ever. What is owed stays."),
+]
 PublicUrl = Annotated[
     str | None,
     typer.Option(
@@ -90,6 +94,7 @@ def serve(
     in_flight_per_endpoint: InFlightPerEndpoint = None,
     in_flight_per_tenant: InFlightPerTenant = None,
     fresh_seconds: FreshSeconds = None,
+    retention_days: RetentionDays = None,
     public_url: PublicUrl = None,
     drain_seconds: Annotated[
         float | None, typer.Option(help="Seconds that a stopping node waits for the answers to requests on their way.")
@@ -122,6 +127,7 @@ def serve(
         "in_flight_per_endpoint": in_flight_per_endpoint,
         "in_flight_per_tenant": in_flight_per_tenant,
         "fresh_seconds": fresh_seconds,
+        "retention_days": retention_days,
         "public_url": public_url,
         "drain_seconds": drain_seconds,
         "ca_file": ca_file,

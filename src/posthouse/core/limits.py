@@ -152,6 +152,7 @@ LEASE_MS: Final = 10_000
 LEASE_RENEW_MS: Final = 2_000
 FRESH_SECONDS_DEFAULT: Final = 300  #: an event older than this starts in the backlog lane
 FRESH_SECONDS_MAX: Final = 30 * 86_400
+RETENTION_DAYS_MAX: Final = 36_500
 STUCK_MS: Final = 10_000  #: what has been due for longer, and nothing holds it, is stuck
 SECRET_OVERLAP_MS_DEFAULT: Final = 24 * 3_600_000
 SECRET_OVERLAP_MS_MAX: Final = 7 * 24 * 3_600_000

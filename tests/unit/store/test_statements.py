@@ -38,11 +38,14 @@ SCANS = {
     "audit_requests": "the audit recounts everything",
     "audit_settled": "the audit recounts everything",
     "audit_sources": "the audit recounts everything",
+    "book_settled": "the rounds of one step, put together before they are summed",
     "count_tables": "the schema",
     "key_floor": "max() of a primary key is one seek",
     "quarantined_bytes": "an index of what was refused and is not resolved",
 }
-SORTS = {name for name in SQL if name.startswith(("all_", "audit_", "describe_"))}  #: bounded by a page, or whole
+SORTS = {
+    name for name in SQL if name.startswith(("all_", "audit_", "book_", "describe_"))
+}  #: bounded by a page, or whole
 SORTS.add("quarantined_bytes")  # one group a source
 SORTS.add("survey")  # one page
 TABLES = (

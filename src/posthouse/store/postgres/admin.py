@@ -7,6 +7,7 @@ import asyncpg
 from posthouse.store.postgres.days import AHEAD, day_of, make_days
 from posthouse.store.postgres.lane import Lanes
 from posthouse.store.postgres.readers import Readers
+from posthouse.store.postgres.retention import PostgresRetention
 from posthouse.store.postgres.server import warnings_of
 from posthouse.store.protocol import StoreStats
 
@@ -19,6 +20,7 @@ class PostgresAdmin:
     def __init__(self, lanes: Lanes, readers: Readers, *, days_ahead: int = AHEAD) -> None:
         self._lanes = lanes
         self._readers = readers
+        self._retention = PostgresRetention(lanes, readers)
         self._days_ahead = days_ahead
         self._made_on: int | None = None  # the day on which it was last looked at
 
@@ -32,6 +34,14 @@ class PostgresAdmin:
         if self._made_on != today:
             await make_days(self._lanes.misc, now=now, ahead=self._days_ahead)
             self._made_on = today
+
+    async def retain(self, *, now: int, keep_ms: int, limit: int) -> bool:
+        """Drop some of what is old; see the protocol."""
+        return await self._retention.step(now=now, keep_ms=keep_ms, limit=limit)
+
+    async def retained_from(self) -> int:
+        """What was accepted before may be gone; see the protocol."""
+        return await self._retention.retained_from()
 
     async def key_floor(self) -> int:
         """The greatest key in the store; see the protocol."""

@@ -16,6 +16,7 @@ async def audit(t: Transaction, environment: Environment, tenant: str | None) ->
         reopened=await _rows(t, "audit_reopened"),
         open=await _rows(t, "audit_open"),
         endpoints=await _rows(t, "audit_endpoints"),
+        bygone=await _rows(t, "audit_bygone"),
     )
     return books_of(recount, environment, tenant)
 

@@ -14,7 +14,7 @@ from posthouse.store.postgres.audit import audit
 from posthouse.store.postgres.bulk import bulk_wire, transaction, version_of
 from posthouse.store.postgres.dial import PostgresWire
 from posthouse.store.postgres.dsn import parse_dsn
-from posthouse.store.postgres.readers import Reading
+from posthouse.store.postgres.readers import STAND_STILL, Reading
 from posthouse.store.postgres.source_audit import audit as audit_sources
 from posthouse.store.postgres.transact import OpenTransaction
 from posthouse.store.shared.archives import Draft, File, Manifest
@@ -45,6 +45,7 @@ async def back_up_postgres(dsn: str, target: Path, *, now: int, tell: Tell = tel
             if not await version_of(wire):
                 raise NotFound("There is no store in the database.", hint="Name the database that nodes run on.")
             async with transaction(wire, _SNAPSHOT):
+                await wire.command(STAND_STILL)
                 manifest = await _archive(wire, draft, now, tell)
         draft.finish(manifest)
     return manifest

@@ -13,9 +13,9 @@ from posthouse.core import ids
 from posthouse.store.postgres.lane import Lane
 from posthouse.store.postgres.outcome import Refused
 from posthouse.store.postgres.transact import Transaction
+from posthouse.store.shared.retaining import DAY_MS
 from posthouse.store.shared.spans import PERIOD_BITS
 
-DAY_MS: Final = 86_400_000
 AHEAD: Final = 7  #: days that are made before they begin
 
 #: Tables by events, by requests, and what says where to look for them.

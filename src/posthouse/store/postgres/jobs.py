@@ -141,6 +141,8 @@ async def _change(t: Transaction, job: Job, candidates: Sequence[Candidate], now
     """Change those that are still as they were selected."""
     opened = [(c.event_key, c.endpoint_key) for c in candidates if not c.round]
     settled = [c[:3] for c in candidates if c.round]
+    if settled and not job.dry_run:
+        await t.rows("begin_reopening")
     if opened and not job.dry_run:
         await t.rows("hold_candidates", *columns(opened, 2))
     places, still_open = kept(

@@ -77,7 +77,8 @@ class PostgresLedger:
     async def delivery(self, event_key: int, endpoint_key: int) -> DeliveryRecord | None:
         """One delivery; see the protocol.
 
-        Needs no snapshot: one that is not open was settled when that was asked, and what was settled stays so.
+        Needs no snapshot: one that is not open was settled when that was asked, and what was settled stays so, or goes
+        whole.
         """
         ask = self._readers.quick
         found = await _open(ask, [(event_key, endpoint_key, 0)])

@@ -18,6 +18,10 @@ QUICK: Final = 2  #: connections for short questions
 LONG: Final = 2  #: for lists and for what jobs look for: neither waits for the other
 QUICK_S: Final = 10.0  #: nobody waits longer for a short question
 
+#: No day goes while a snapshot is read: what is dropped with its table is gone for older snapshots too. It takes no
+#: snapshot itself, so the one that follows is of after it.
+STAND_STILL: Final = "LOCK TABLE days IN ACCESS SHARE MODE"
+
 _TROUBLE: Final = (NotSent, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
@@ -129,6 +133,7 @@ async def _in_snapshot(wire: Wire, read: Callable[[Transaction], Awaitable[T]]) 
     try:
         if wire.local:
             await wire.command(wire.local)
+        await wire.command(STAND_STILL)
         return await read(OpenTransaction(Reading(wire)))
     finally:
         if not wire.lost:

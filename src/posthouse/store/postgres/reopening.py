@@ -10,12 +10,14 @@ async def retry(t: Transaction, event_key: int, endpoint_key: int, *, now: int) 
     """Make a delivery due now, from every state; see the protocol.
 
     The transaction holds the catalogue, which says whether the endpoint keeps order, and the delivery's guard. Of two
-    that open the same round again one fails: run again, it finds the delivery open.
+    that open the same round again one fails: run again, it finds the delivery open. What retention drops is there
+    until this is done, or not at all.
     """
     rows = await t.rows("hasten_obligation", event_key, endpoint_key, now)
     if rows:
         lane, *values = rows[0]
         return Obligation(event_key, endpoint_key, Lane(lane), *values)
+    await t.rows("begin_reopening")
     settled = await t.rows("latest_history", event_key, endpoint_key)
     if not settled:
         return None

@@ -9,4 +9,5 @@ from posthouse.store.shared.source_books import COLUMNS, source_books
 async def audit(transaction: Transaction, environment: Environment, tenant: str | None) -> list[SourceBooks]:
     """The books of every source with requests, in the one snapshot that ``transaction`` stands in."""
     told = {name: await transaction.rows(name) for name in COLUMNS}
-    return source_books(await transaction.rows("audit_sources"), told, environment, tenant)
+    bygone = await transaction.rows("audit_bygone_requests")
+    return source_books(await transaction.rows("audit_sources"), told, bygone, environment, tenant)

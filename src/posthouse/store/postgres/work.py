@@ -67,8 +67,8 @@ class PostgresWork:
     ) -> Refill:
         """The first due deliveries of a queue; see the protocol.
 
-        The events are read behind their deliveries. What is settled meanwhile is there all the same: events stay, and
-        guards refuse its next outcome.
+        The events are read behind their deliveries. What is settled meanwhile is mostly there all the same, and guards
+        refuse its next outcome; where retention dropped its event since, it is left out.
         """
         place = (slot_of(endpoint_key), endpoint_key, lane, now, *(after or _FRONT), limit + 1)
         rows = await self._readers.quick("fetch_heads", *place)
@@ -81,7 +81,9 @@ class PostgresWork:
             part = wanted[start : start + _EVENTS_MAX]
             events = await self._events([row["event_key"] for row in part])
             for row in part:
-                event = events[row["event_key"]]
+                event = events.get(row["event_key"])
+                if event is None:
+                    continue
                 size += len(event.data)
                 if work and size > bytes_max:
                     return Refill(tuple(work), more=True, next_due_at=next_due_at)

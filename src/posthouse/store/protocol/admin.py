@@ -31,6 +31,27 @@ class AdminFacet(Protocol):
         """
         ...
 
+    async def retain(self, *, now: int, keep_ms: int, limit: int) -> bool:
+        """Drop some of what is older than ``keep_ms``, by whole days of UTC; True: call again, there may be more.
+
+        One call is a bounded step, of about ``limit`` events or requests.
+
+        An event goes with everything that belongs to it, unless one of its deliveries is open; a request goes once its
+        events are gone, unless something of it waits to be read or is in quarantine. What lies ahead of an unfinished
+        job that may open it again stays. The books keep what goes: they balance as before, and show the same sums.
+        Several nodes may call it at once; one of them works, the others hear that there is no more.
+
+        ``keep_ms`` must be positive. Raises StoreUnavailable if it cannot be done now: somebody reads what is to go.
+        """
+        ...
+
+    async def retained_from(self) -> int:
+        """What was accepted or received before this time, Unix ms, may be gone; 0: nothing is. It never goes back.
+
+        It is raised before the first row goes. One read of one row.
+        """
+        ...
+
     async def key_floor(self) -> int:
         """The greatest key in the store, or that the store it is a copy of may have made. New ones are greater."""
         ...

@@ -1,18 +1,21 @@
 """The books, recounted: debts from the events, everything else from the rows that should pay them.
 
 Nothing here is a counter that something kept up to date. Settled rounds are history minus what was
-opened again; both only ever grow, so the sum is right at every instant.
+opened again; both only ever grow, so the sum is right at every instant. What retention drops is added to sums that are
+kept, debts and what paid them apart, in the transaction that drops it: so what was missing before is missing still.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from posthouse.core.delivery import State
 from posthouse.core.model import Environment
 from posthouse.store.protocol import Books
+
+OWED: Final = "owed"  #: in the place of a state: what events owed that are gone
 
 _Home = tuple[str, str]  # environment, tenant
 
@@ -25,6 +28,8 @@ class Recount(msgspec.Struct, frozen=True, kw_only=True):
     reopened: Sequence[tuple[int, str, str | None, int]]  #: the same of rounds that count no more
     open: Sequence[tuple[int, int, int]]  #: endpoint key, how many, how many of them were attempted
     endpoints: Sequence[tuple[int, str, str]]  #: key, environment, tenant; by the catalogue
+    #: What retention dropped: environment, tenant, endpoint key, state or OWED, reason or "", count.
+    bygone: Sequence[tuple[str, str, int, str, str, int]]
 
 
 def books_of(recount: Recount, environment: Environment, tenant: str | None) -> list[Books]:
@@ -37,6 +42,11 @@ def books_of(recount: Recount, environment: Environment, tenant: str | None) -> 
         settled[endpoint_key][state, reason] += count
     for endpoint_key, state, reason, count in recount.reopened:
         settled[endpoint_key][state, reason] -= count
+    for of_environment, of_tenant, endpoint_key, state, reason, count in recount.bygone:
+        if state == OWED:
+            owed[of_environment, of_tenant, endpoint_key] += count
+        else:
+            settled[endpoint_key][state, reason or None] += count
     open_ = {endpoint_key: (count, attempted) for endpoint_key, count, attempted in recount.open}
 
     homes = _homes(recount, owed)

@@ -43,9 +43,11 @@ class Range:
         sums = "".join(f", coalesce(sum(t.{name} & {_LOW}), 0){cast}" for name in self._table.marks)
         return f"SELECT count(*){sums}{self._from()}", self._values
 
-    def deletion(self) -> Bound:
-        """Away with them."""
-        return f"DELETE{self._from()}", self._values
+    def deletion(self, only: str = "") -> Bound:
+        """Away with them; ``only`` those for which an expression holds."""
+        if not only:
+            return f"DELETE{self._from()}", self._values
+        return f"DELETE{self._from()} {'AND' if self._where else 'WHERE'} {only}", self._values
 
     def _from(self) -> str:
         return f" FROM {self._table.name} AS t{self._where}"

@@ -33,18 +33,22 @@ _PAIRS: Final = (
 def source_books(
     sources: Iterable[Iterable[Any]],
     told: Mapping[str, Iterable[Iterable[Any]]],
+    bygone: Iterable[Iterable[Any]],
     environment: Environment,
     tenant: str | None,
 ) -> list[SourceBooks]:
     """The books of every source with requests.
 
-    ``sources`` are (source key, environment, tenant); ``told`` are the rows of each statement, in one snapshot.
+    ``sources`` are (source key, environment, tenant); ``told`` are the rows of each statement, ``bygone`` what
+    retention dropped: source key, figure, count; all in one snapshot.
     """
     homes = {key: (of_environment, of_tenant) for key, of_environment, of_tenant in sources}
     figures: dict[int, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_FIGURES, 0))
     for statement, columns in COLUMNS.items():
         for source_key, *values in told[statement]:
             figures[source_key].update(zip(columns, values, strict=True))
+    for source_key, figure, count in bygone:
+        figures[source_key][figure] += count
     books = []
     for source_key, of_source in sorted(figures.items()):
         # Rows of a source that nothing else knows show wherever one looks.

@@ -222,6 +222,20 @@ TABLES: Final = (
         "key",
     ),
     _whole("rhythms", "source_key, seen_at, seen, pauses text, day", "source_key"),
+    _whole(
+        "bygone_deliveries",
+        "environment text, tenant text, endpoint_key, state text, reason text, deliveries",
+        "environment tenant endpoint_key state reason",
+        fixed={POSTGRESQL: {"day": 0}},
+    ),
+    _whole("bygone_requests", "source_key, figure text, count", "source_key figure", fixed={POSTGRESQL: {"day": 0}}),
+    _whole(
+        "retention",
+        "retained_from",
+        "retained_from",
+        fixed={SQLITE: {"one": 1}, POSTGRESQL: {"one": 1}},
+        void={"lap": None},
+    ),
     _whole("slots", "slot, epoch", "slot", void={"owner": None, "lease_until": 0, "unquiet": False}),
     # What stays.
     Table("custody", Carried.STAYS),
@@ -232,6 +246,7 @@ TABLES: Final = (
     Table("migrations", Carried.STAYS),
     Table("nodes", Carried.STAYS),
     Table("node_numbers", Carried.STAYS),
+    Table("survivors", Carried.STAYS),  # of days, which the other store has of its own
     Table("probe", Carried.STAYS),
     Table("order_guards", Carried.STAYS),
     Table("source_guards", Carried.STAYS),

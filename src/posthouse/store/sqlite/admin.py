@@ -7,6 +7,7 @@ import apsw
 
 from posthouse.store.protocol import StoreStats
 from posthouse.store.sqlite.readers import Readers
+from posthouse.store.sqlite.retention import retain, retained_from
 from posthouse.store.sqlite.rows import value_of
 from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.writer import Steps, Writer
@@ -29,6 +30,14 @@ class SqliteAdmin:
 
     async def make_room(self, *, now: int) -> None:
         """Nothing: a file grows as it is written; see the protocol."""
+
+    async def retain(self, *, now: int, keep_ms: int, limit: int) -> bool:
+        """Drop some of what is old; see the protocol."""
+        return await self._writer.submit(lambda connection: retain(connection, now, keep_ms, limit))
+
+    async def retained_from(self) -> int:
+        """What was accepted before may be gone; see the protocol."""
+        return await self._readers.read(retained_from)
 
     async def key_floor(self) -> int:
         """The greatest key in the store; see the protocol."""

@@ -11,6 +11,7 @@ from posthouse.store.shared.books import Recount, books_of
 from posthouse.store.sqlite.rows import value_of
 from posthouse.store.sqlite.statements import SQL
 
+_BYGONE: Final = SQL["audit_bygone"]
 _ENDPOINTS: Final = SQL["audit_endpoints"]
 _OPEN: Final = SQL["audit_open"]
 _OWED: Final = SQL["audit_owed"]
@@ -26,6 +27,7 @@ def audit(connection: apsw.Connection, environment: Environment, tenant: str | N
         reopened=_rows(connection, _REOPENED),
         open=_rows(connection, _OPEN),
         endpoints=_rows(connection, _ENDPOINTS),
+        bygone=_rows(connection, _BYGONE),
     )
     return books_of(recount, environment, tenant)
 

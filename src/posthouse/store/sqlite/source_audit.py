@@ -11,6 +11,7 @@ from posthouse.store.shared.source_books import COLUMNS, source_books
 from posthouse.store.sqlite.rows import value_of
 from posthouse.store.sqlite.statements import SQL
 
+_BYGONE: Final = SQL["audit_bygone_requests"]
 _SOURCES: Final = SQL["audit_sources"]
 
 _TOLD: Final = {
@@ -26,7 +27,7 @@ _TOLD: Final = {
 def audit(connection: apsw.Connection, environment: Environment, tenant: str | None) -> list[SourceBooks]:
     """The books of every source with requests, in the one snapshot that ``connection`` stands in."""
     told = {name: _rows(connection, _TOLD[name]) for name in COLUMNS}
-    return source_books(_rows(connection, _SOURCES), told, environment, tenant)
+    return source_books(_rows(connection, _SOURCES), told, _rows(connection, _BYGONE), environment, tenant)
 
 
 def _rows(connection: apsw.Connection, statement: str) -> list[Any]:

@@ -41,6 +41,7 @@ from posthouse.testing.conformance.parking import TestParking
 from posthouse.testing.conformance.queues import TestQueues
 from posthouse.testing.conformance.races import Pair, TestRaces
 from posthouse.testing.conformance.reopening import TestDiscarding, TestRetrying
+from posthouse.testing.conformance.retention import TestRetention
 from posthouse.testing.conformance.retiming import TestRetiming
 from posthouse.testing.conformance.scene import Scene, Stores
 from posthouse.testing.conformance.settling import TestSettling
@@ -77,6 +78,7 @@ __all__ = [
     "TestQueues",
     "TestRaces",
     "TestReordering",
+    "TestRetention",
     "TestRetiming",
     "TestRetrying",
     "TestSettling",

@@ -37,6 +37,7 @@ READS: Final = {
         "admin.key_floor",
         "admin.stats",
     ),
+    "admin.retained_from",
     *("inbound.waiting", "inbound.fetch", "inbound.quarantine", "inbound.expired", "inbound.quarantined_bytes"),
     *("inbound.requests", "inbound.request", "inbound.origin", "inbound.audit", "inbound.rhythms", "inbound.incidents"),
 }
@@ -357,3 +358,14 @@ class TestUnknown(UnknownOfNodes):
     async def test_probe(self, stores: Stores) -> None:
         scene = await stores.open()
         await repeated(scene, lambda store: store.admin.probe(now=NOW))
+
+    async def test_retain(self, stores: Stores) -> None:
+        """A step that is repeated is the next one: what it dropped is in the books once."""
+        scene = await stores.open()
+        await scene.store.admin.make_room(now=NOW - 2 * DAY_MS)
+        for _ in range(5):
+            await scene.settle(await scene.owe(7, accepted_at=NOW - 2 * DAY_MS))
+        while await repeated(scene, lambda store: store.admin.retain(now=NOW, keep_ms=DAY_MS, limit=2)):
+            assert await scene.total() == {"owed": 5, "delivered": 5}
+        assert await scene.events() == []
+        assert await scene.total() == {"owed": 5, "delivered": 5}

@@ -10,7 +10,7 @@ import pytest
 from posthouse.core.errors import NotFound, StoreUnavailable
 from posthouse.store.postgres import readers as readers_module
 from posthouse.store.postgres.dial import Wire
-from posthouse.store.postgres.readers import Readers
+from posthouse.store.postgres.readers import STAND_STILL, Readers
 from posthouse.store.postgres.transact import Transaction
 from posthouse.testing.postgres.waiting import until
 from posthouse.testing.postgres.wire import Held, ScriptedWire
@@ -66,7 +66,7 @@ async def test_a_short_question_is_asked_as_it_is(desk: Desk) -> None:
 async def test_a_long_look_is_one_snapshot(desk: Desk) -> None:
     assert await desk.readers.snapshot(look) == 0
     begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-    assert desk.wires["long"][0].asked == [begin, "look", "ROLLBACK"]
+    assert desk.wires["long"][0].asked == [begin, STAND_STILL, "look", "ROLLBACK"]
 
 
 async def test_a_connection_has_one_reader_at_a_time(desk: Desk) -> None:
@@ -74,7 +74,7 @@ async def test_a_connection_has_one_reader_at_a_time(desk: Desk) -> None:
     assert len(desk.wires["quick"]) == 2
     await asyncio.gather(*(desk.readers.snapshot(look) for _ in range(3)))
     one, other = desk.wires["long"]
-    snapshot = ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "look", "ROLLBACK"]
+    snapshot = ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", STAND_STILL, "look", "ROLLBACK"]
     assert sorted((one.asked, other.asked), key=len) == [snapshot, snapshot * 2]
 
 

@@ -338,9 +338,37 @@ CREATE TABLE source_periods_rest PARTITION OF source_periods DEFAULT;
 -- The days that there are. Whoever makes one holds the row of day 0.
 CREATE TABLE days (
     day integer PRIMARY KEY,  -- since 1970-01-01
-    state text NOT NULL CHECK (state IN ('made', 'rest'))  -- in tables of its own, or in the rest
+    -- In tables of its own, or in the rest. An old day is counted, then what is settled of its events goes at once
+    -- (dropped), or piece by piece (swept).
+    state text COLLATE "C" NOT NULL CHECK (state IN ('made', 'rest', 'counted', 'dropped', 'swept')),
+    counted bigint NOT NULL DEFAULT 0,  -- up to which event key it is counted; 0: not begun
+    reopened bigint NOT NULL DEFAULT 0  -- how many rounds of what is to go were opened again when it was counted
 );
 INSERT INTO days (day, state) VALUES (0, 'rest');
+
+-- == what is gone ==================================================================================
+
+-- What retention dropped, in the books for ever: debts by whose they were, with the state 'owed', and what paid them by
+-- endpoint alone, with '' as the tenant. Rows of day 0 count; others are of a day that is about to go.
+CREATE TABLE bygone_deliveries (
+    day integer NOT NULL, environment text COLLATE "C" NOT NULL, tenant text COLLATE "C" NOT NULL,
+    endpoint_key bigint NOT NULL, state text COLLATE "C" NOT NULL, reason text COLLATE "C" NOT NULL,
+    deliveries bigint NOT NULL,
+    PRIMARY KEY (day, environment, tenant, endpoint_key, state, reason)
+);
+-- The same of sources: the figures of store.shared.source_books.
+CREATE TABLE bygone_requests (
+    day integer NOT NULL, source_key bigint NOT NULL, figure text COLLATE "C" NOT NULL, count bigint NOT NULL,
+    PRIMARY KEY (day, source_key, figure)
+);
+-- Events of days that are being counted which still owed something then: they outlive their day.
+CREATE TABLE survivors (event_key bigint PRIMARY KEY);
+-- Whoever drops what is old holds this one row. What was accepted before `retained_from` may be gone; `lap` is how far
+-- the round through all tables is.
+CREATE TABLE retention (
+    one smallint PRIMARY KEY CHECK (one = 1), retained_from bigint NOT NULL, lap text
+);
+INSERT INTO retention (one, retained_from, lap) VALUES (1, 0, NULL);
 
 -- == outbox =======================================================================================
 

@@ -23,3 +23,7 @@ FROM obligations GROUP BY endpoint_key;
 -- name: audit_endpoints
 -- Whose the endpoints are: endpoint key, environment, tenant.
 SELECT key, environment, tenant FROM endpoints;
+
+-- name: audit_bygone
+-- What retention dropped: environment, tenant, endpoint key, state or 'owed', reason, count.
+SELECT environment, tenant, endpoint_key, state, reason, deliveries FROM bygone_deliveries WHERE day = 0;

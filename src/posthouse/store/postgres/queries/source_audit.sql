@@ -50,3 +50,7 @@ SELECT
     count(*) FILTER (WHERE position >= 0) AS events,
     count(*) FILTER (WHERE position >= 0 AND (resolution IS NULL OR resolution = 'discarded')) AS doubted
 FROM quarantine GROUP BY source_key;
+
+-- name: audit_bygone_requests
+-- What retention dropped of sources: source key, figure, count.
+SELECT source_key, figure, count FROM bygone_requests WHERE day = 0;

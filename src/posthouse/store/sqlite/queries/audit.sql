@@ -100,3 +100,11 @@ SELECT json_group_array(json_array(source_key, requests, events, doubted)) FROM 
         count(*) FILTER (WHERE position >= 0 AND (resolution IS NULL OR resolution = 'discarded')) AS doubted
     FROM quarantine GROUP BY source_key
 );
+
+-- name: audit_bygone
+-- What retention dropped, as JSON: [environment, tenant, endpoint key, state or 'owed', reason, count].
+SELECT json_group_array(json_array(environment, tenant, endpoint_key, state, reason, deliveries)) FROM bygone_deliveries;
+
+-- name: audit_bygone_requests
+-- What retention dropped of sources, as JSON: [source key, figure, count].
+SELECT json_group_array(json_array(source_key, figure, count)) FROM bygone_requests;

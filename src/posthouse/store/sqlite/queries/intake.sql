@@ -18,9 +18,11 @@ INSERT INTO environment_periods (environment, period) VALUES (?, ?) ON CONFLICT 
 INSERT INTO tenant_periods (environment, tenant, period) VALUES (?, ?, ?) ON CONFLICT DO NOTHING;
 
 -- name: claim_identity
--- One identity of an event, unless it stands for something already.
+-- One identity of an event, unless it stands for something already. One whose event is gone stands for nothing.
 INSERT INTO identities (environment, kind, value, tenant, fingerprint, event_key) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (environment, kind, value, tenant) DO NOTHING;
+ON CONFLICT (environment, kind, value, tenant)
+DO UPDATE SET fingerprint = excluded.fingerprint, event_key = excluded.event_key
+WHERE NOT EXISTS (SELECT 1 FROM events AS e WHERE e.key = identities.event_key);
 
 -- name: insert_obligation
 -- One delivery that is owed from now on: first round, nothing attempted.
