@@ -1,6 +1,6 @@
 """The seam between the gateway and whatever keeps its promise.
 
-A store is eight small facets. Every method that writes is one transaction, and it returns only after that transaction
+A store is nine small facets. Every method that writes is one transaction, and it returns only after that transaction
 is durable (``fsync`` included). The SQL of an engine guards (epoch, round, attempts); the rules live in
 :mod:`posthouse.core`. ``now`` is always an argument: a store never asks a clock.
 
@@ -21,6 +21,21 @@ from posthouse.store.protocol.catalogue import (
     CatalogueSnapshot,
     Outdated,
     Remembered,
+)
+from posthouse.store.protocol.feed import (
+    FEED_START,
+    FeedAck,
+    FeedBehind,
+    FeedConsumer,
+    FeedEvent,
+    FeedFacet,
+    FeedGone,
+    FeedLag,
+    FeedPage,
+    FeedPosition,
+    FeedQuery,
+    Lost,
+    TooManyConsumers,
 )
 from posthouse.store.protocol.inbound import (
     Arrival,
@@ -65,6 +80,7 @@ from posthouse.store.protocol.ownership import Ownership
 from posthouse.store.protocol.work import Backlog, Refill, Settled, Settlement, Work, WorkFacet
 
 __all__ = [
+    "FEED_START",
     "AcceptRequest",
     "AcceptResult",
     "Accepted",
@@ -80,6 +96,16 @@ __all__ = [
     "Doubt",
     "EventQuery",
     "EventRecord",
+    "FeedAck",
+    "FeedBehind",
+    "FeedConsumer",
+    "FeedEvent",
+    "FeedFacet",
+    "FeedGone",
+    "FeedLag",
+    "FeedPage",
+    "FeedPosition",
+    "FeedQuery",
     "Gone",
     "IdentityReused",
     "InboundFacet",
@@ -90,6 +116,7 @@ __all__ = [
     "JobStep",
     "JobsFacet",
     "LedgerFacet",
+    "Lost",
     "NewEvent",
     "Origin",
     "OutboxDoubt",
@@ -114,6 +141,7 @@ __all__ = [
     "StaleCatalogue",
     "Store",
     "StoreStats",
+    "TooManyConsumers",
     "Waiting",
     "Work",
     "WorkFacet",
@@ -121,7 +149,7 @@ __all__ = [
 
 
 class Store(Protocol):
-    """A store: eight facets, one life."""
+    """A store: nine facets, one life."""
 
     intake: Intake
     inbound: InboundFacet
@@ -130,6 +158,7 @@ class Store(Protocol):
     ledger: LedgerFacet
     ownership: Ownership
     jobs: JobsFacet
+    feed: FeedFacet
     admin: AdminFacet
     outbox: OutboxSource | None  #: None: applications cannot write to this engine
     #: Set when the store broke: its result is the reason. Who owns the process must end it.

@@ -1,25 +1,24 @@
 """Answers that are lost: the call was done, and who made it hears that nobody knows. So it is made again."""
 
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar, cast, get_type_hints
+from typing import Any, Final, get_type_hints
 
 import pytest
 from msgspec.structs import replace
 
 from posthouse.core.delivery import State
-from posthouse.core.errors import IdempotencyConflict, StoreUnavailable
+from posthouse.core.errors import IdempotencyConflict
 from posthouse.core.inbound import WHOLE, IncidentKind, Objection, Resolution, Rhythm
 from posthouse.core.jobs import JobEntry, JobFilter, JobKind, JobState
 from posthouse.core.model import EndpointState, Environment, Health
 from posthouse.core.rules import Order
-from posthouse.store.protocol import Accepted, Gone, Outdated, PassedOn, Remembered, Settled, Store
+from posthouse.store.protocol import Accepted, Gone, PassedOn, Remembered, Settled, Store
 from posthouse.testing.conformance.jobs import LATER, begin
 from posthouse.testing.conformance.ordering import ahead, check_order, keep, ordered
 from posthouse.testing.conformance.scene import Scene, Stores
+from posthouse.testing.conformance.unheard import outdated, repeated
+from posthouse.testing.conformance.unknown_feed import FeedUnknown
 from posthouse.testing.conformance.values import DAY_MS, LEASE_MS, NOW, SOURCE, Values, tenant
-
-T = TypeVar("T")
 
 #: Methods of the protocol that write nothing: they are asked again as they are.
 READS: Final = {
@@ -28,52 +27,12 @@ READS: Final = {
     *("ledger.events", "ledger.find_events", "ledger.deliveries", "ledger.delivery", "ledger.attempts"),
     *("ledger.waiting", "ledger.audit", "ownership.owners", "jobs.job", "jobs.jobs", "admin.key_floor", "admin.stats"),
     *("inbound.waiting", "inbound.fetch", "inbound.quarantine", "inbound.expired", "inbound.quarantined_bytes"),
+    *("feed.read", "feed.end", "feed.lag", "feed.consumers", "feed.consumer"),
     *("inbound.requests", "inbound.request", "inbound.origin", "inbound.audit", "inbound.rhythms", "inbound.incidents"),
 }
 
 
-class _Unheard:
-    """A facet that does what it is asked, and whose answers are lost."""
-
-    def __init__(self, facet: object) -> None:
-        self._facet = facet
-
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[None]]:
-        method = getattr(self._facet, name)
-
-        async def call(*args: Any, **named: Any) -> None:
-            await method(*args, **named)
-            raise StoreUnavailable("The answer was lost.")
-
-        return call
-
-
-class _UnheardStore:
-    """A store of such facets."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> _Unheard:
-        return _Unheard(getattr(self._store, name))
-
-
-async def outdated(scene: Scene, call: Callable[[Store], Awaitable[T]]) -> None:
-    """A change is made again because the first answer was lost: it is there, so what was known of the thing is old."""
-    with pytest.raises(StoreUnavailable):
-        await call(cast("Store", _UnheardStore(scene.store)))
-    with pytest.raises(Outdated):
-        await call(scene.store)
-
-
-async def repeated(scene: Scene, call: Callable[[Store], Awaitable[T]]) -> T:
-    """What a call gives that is made again because the first answer was lost."""
-    with pytest.raises(StoreUnavailable):
-        await call(cast("Store", _UnheardStore(scene.store)))
-    return await call(scene.store)
-
-
-class TestUnknown:
+class TestUnknown(FeedUnknown):
     """Every method that writes: done and not heard, then done again, it gives what was promised, and is done once.
 
     Each method has the test that is named after it.
