@@ -142,8 +142,9 @@ async def _end(t: Transaction, floor: Floor) -> FeedPosition:
 
 
 async def _walk(t: Transaction, position: FeedPosition, floor: Floor) -> Walk | FeedGone:
-    bounds = (feeding.WALK_COMMITS, feeding.WALK_EVENTS + position.taken)
-    rows = await t.rows("feed_commits_from", position.place, *bounds)
+    sizes = [tuple(row) for row in await t.rows("feed_sizes", position.place, feeding.WALK_COMMITS)]
+    last = feeding.last_of(sizes, feeding.WALK_EVENTS + position.taken)
+    rows = [] if last is None else await t.rows("feed_commits", position.place, last)
     walk = feeding.walk_from(position, [Commit(*row) for row in rows], floor)
     return await _gone(t, walk, position, floor) if isinstance(walk, Lost) else walk
 

@@ -77,6 +77,17 @@ def start_of(floor: Floor) -> FeedPosition:
     return FeedPosition(floor.place, floor.first_key, floor.size)
 
 
+def last_of(sizes: Iterable[tuple[int, int]], events: int) -> int | None:
+    """The place of the last of the commits (place, size) that it takes to have so many events."""
+    last = None
+    for place, size in sizes:
+        if events <= 0:
+            break
+        last = place
+        events -= size
+    return last
+
+
 def walk_from(position: FeedPosition, commits: Sequence[Commit], floor: Floor) -> Walk | Lost:
     """What follows a position.
 

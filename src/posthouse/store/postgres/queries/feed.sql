@@ -4,24 +4,16 @@
 UPDATE feed_base SET base = (SELECT max(place) FROM feed_commits)
 WHERE (SELECT max(place) FROM feed_commits) >= base + pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
 
--- name: feed_commits_from
--- Commits from a place on, at most $2, and as many as it takes to have $3 events; none that stands behind a transaction
--- which is still under way.
-WITH horizon AS MATERIALIZED (
-    SELECT base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS place FROM feed_base
-),
-sized AS MATERIALIZED (
-    SELECT place, sum(size) OVER (ORDER BY place) - size AS before
-    FROM (
-        SELECT place, size FROM feed_commits
-        WHERE place >= $1::bigint AND place < (SELECT place FROM horizon)
-        ORDER BY place LIMIT $2::bigint
-    ) AS f
-)
-SELECT c.place, c.first_key, c.keys
-FROM sized AS w JOIN feed_commits AS c ON c.place = w.place
-WHERE w.before < $3::bigint
-ORDER BY c.place;
+-- name: feed_sizes
+-- Commits from a place on, at most $2; none that stands behind a transaction which is still under way.
+SELECT place, size FROM feed_commits
+WHERE place >= $1::bigint
+    AND place < (SELECT base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM feed_base)
+ORDER BY place LIMIT $2::bigint;
+
+-- name: feed_commits
+-- Commits, some of those that feed_sizes gave.
+SELECT place, first_key, keys FROM feed_commits WHERE place BETWEEN $1::bigint AND $2::bigint ORDER BY place;
 
 -- name: feed_end
 -- The last commit that can be read: its place, first key, last key and size.
@@ -100,3 +92,21 @@ DELETE FROM feed_commits WHERE place <= $1::bigint;
 -- name: raise_feed_floor
 -- The last commit that was let go.
 UPDATE feed_floor SET place = $1::bigint, first_key = $2::bigint, last_key = $3::bigint, size = $4::integer;
+
+-- name: feed_held
+-- For how long the feed has been held back, by the key of the first event that waits, and what can be seen of the
+-- transaction that it waits for. No row if nothing waits.
+SELECT
+    (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now, c.first_key,
+    coalesce(
+        (SELECT format('prepared transaction %s in database %s', p.gid, p.database) FROM pg_prepared_xacts AS p
+            ORDER BY age(p.transaction) DESC LIMIT 1),
+        (SELECT format('process %s (%s) in database %s', a.pid, a.application_name, a.datname)
+            FROM pg_stat_activity AS a WHERE a.backend_xid IS NOT NULL ORDER BY age(a.backend_xid) DESC LIMIT 1),
+        'one that this user may not see'
+    ) AS holder
+FROM (
+    SELECT first_key FROM feed_commits
+    WHERE place >= (SELECT base + pg_snapshot_xmin(pg_current_snapshot())::text::bigint FROM feed_base)
+    ORDER BY place LIMIT 1
+) AS c;
