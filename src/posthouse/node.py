@@ -135,6 +135,7 @@ class Node:
         self.metrics.gauge("store_wal_bytes", lambda: self._wal_bytes)
         self.metrics.gauge("store_findings", lambda: len(self._findings))
         self.metrics.gauge("intake_waiting", lambda: self.gateway.intake.waiting)
+        self.metrics.gauge("feed_readers", lambda: self.gateway.feed.readers)
         self.metrics.gauge("inbox_arriving", lambda: self.gateway.receiver.waiting)
 
     async def start(self, *, keep_first_key: Callable[[str], None]) -> None:
@@ -161,6 +162,7 @@ class Node:
     async def stop(self, *, drain_seconds: float | None = None) -> None:
         """Answer what was taken, drain, release the slots, close everything. Idempotent."""
         self._stopping = True
+        await self.gateway.feed.close()
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])
@@ -199,6 +201,7 @@ class Node:
     def drain(self) -> None:
         """Let ``/readyz`` say that this node goes away."""
         self._stopping = True
+        self.gateway.feed.let_go()
 
     async def _probe(self) -> None:
         await self._ports.store.admin.probe(now=self._ports.clock.now_ms())

@@ -57,13 +57,15 @@ class PostgresFeed:
 
         return await self._readers.snapshot(run)
 
+    async def start(self) -> FeedPosition:
+        """Ahead of the first event that is kept; see the protocol."""
+        (floor,) = await self._readers.quick("feed_floor")
+        return feeding.start_of(Floor(*floor))
+
     async def end(self) -> FeedPosition:
         """Behind everything that can be read; see the protocol."""
         found = await self._readers.quick("feed_end")
-        if found:
-            return FeedPosition(found[0]["place"], found[0]["first_key"], found[0]["size"])
-        (floor,) = await self._readers.quick("feed_floor")
-        return feeding.start_of(Floor(*floor))
+        return FeedPosition(found[0]["place"], found[0]["first_key"], found[0]["size"]) if found else await self.start()
 
     async def lag(self, query: FeedQuery, position: FeedPosition) -> FeedLag | FeedGone:
         """How many wanted events follow a position; see the protocol."""

@@ -104,6 +104,10 @@ class FeedFacet(Protocol):
         """
         ...
 
+    async def start(self) -> FeedPosition:
+        """The position ahead of the first event that is kept."""
+        ...
+
     async def end(self) -> FeedPosition:
         """The position behind everything that can be read now."""
         ...

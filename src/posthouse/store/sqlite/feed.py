@@ -67,6 +67,10 @@ class SqliteFeed:
         """What follows a position; see the protocol."""
         return await self._readers.read(partial(_read, query=query, position=position, limit=limit))
 
+    async def start(self) -> FeedPosition:
+        """Ahead of the first event that is kept; see the protocol."""
+        return await self._readers.read(lambda connection: feeding.start_of(_floor(connection)))
+
     async def end(self) -> FeedPosition:
         """Behind everything; see the protocol."""
         return await self._readers.read(_end)

@@ -27,7 +27,7 @@ READS: Final = {
     *("ledger.events", "ledger.find_events", "ledger.deliveries", "ledger.delivery", "ledger.attempts"),
     *("ledger.waiting", "ledger.audit", "ownership.owners", "jobs.job", "jobs.jobs", "admin.key_floor", "admin.stats"),
     *("inbound.waiting", "inbound.fetch", "inbound.quarantine", "inbound.expired", "inbound.quarantined_bytes"),
-    *("feed.read", "feed.end", "feed.lag", "feed.consumers", "feed.consumer"),
+    *("feed.read", "feed.start", "feed.end", "feed.lag", "feed.consumers", "feed.consumer"),
     *("inbound.requests", "inbound.request", "inbound.origin", "inbound.audit", "inbound.rhythms", "inbound.incidents"),
 }
 
