@@ -7,9 +7,9 @@ import msgspec
 
 from posthouse.api.cursors import decode_keys, encode_keys
 from posthouse.core.envelope import rfc3339
-from posthouse.core.errors import CursorGone
+from posthouse.core.errors import ConsumerAhead, CursorGone
 from posthouse.serving.problems import encode_problem
-from posthouse.store.protocol import FeedEvent, FeedGone, FeedPage, FeedPosition, Lost
+from posthouse.store.protocol import FeedBehind, FeedEvent, FeedGone, FeedPage, FeedPosition, Lost
 
 STREAM: Final = "text/event-stream"
 START: Final = "start"  #: the cursor ahead of all events that are kept
@@ -56,6 +56,13 @@ def refusal(gone: FeedGone) -> CursorGone:
             },
         ),
     )
+
+
+def refusal_to_move(behind: FeedBehind) -> ConsumerAhead:
+    """The error for an acknowledgement that would move a consumer back; it says where the consumer is."""
+    error = ConsumerAhead()
+    entry = {"path": "cursor", "code": error.code, "message": error.message, "cursor": cursor_of(behind.position)}
+    return ConsumerAhead(errors=(entry,))
 
 
 def page_of(page: FeedPage) -> bytes:

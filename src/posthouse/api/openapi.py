@@ -59,7 +59,7 @@ _FILTERED_BY_ID: Final = frozenset(
         "/v1/requests",
     }
 )
-_BY_CURSOR_OF_FEED: Final = frozenset({"/v1/feed", "/v1/feed/consumers/{name}"})
+_FEED: Final = "/v1/feed"
 _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -116,8 +116,10 @@ def _kinds(path: str, method: str) -> tuple[type[PosthouseError], ...]:
     kinds: tuple[type[PosthouseError], ...] = _ALWAYS
     if "{" in path or path in _FILTERED_BY_ID:
         kinds += _WITH_ID
-    if path in _BY_CURSOR_OF_FEED:
+    if path == _FEED:
         kinds += _OF_FEED
+    if method == "put" and path.startswith(_FEED):
+        kinds += (errors.CursorGone,)
     if method in _WRITES:
         kinds += _WITH_BODY
     return kinds

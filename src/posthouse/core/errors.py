@@ -155,6 +155,13 @@ class CursorGone(PosthouseError):
     hint = "Go on with the fresh cursor in errors; it also says what may be missing, from when to when."
 
 
+class ConsumerAhead(Conflict):
+    """The consumer has acknowledged more than that."""
+
+    code = "feed_consumer_ahead"
+    hint = "Send back: true if it is to have the events behind this cursor again."
+
+
 class IdempotencyConflict(Conflict):
     """The same id or Idempotency-Key was used before with a different body."""
 

@@ -37,17 +37,6 @@ _NAME: Final = re.compile(rf"[A-Za-z0-9_.:-]{{1,{FEED_CONSUMER_CHARS_MAX}}}")
 _PAUSE_SECONDS: Final = 1.0  #: behind a look that failed
 
 
-class PositionBehind(Conflict):
-    """The consumer has acknowledged more than that."""
-
-    code = "feed_position_behind"
-    hint = "Events were acknowledged that lie behind this cursor; send back: true to have them again."
-
-    def __init__(self, position: FeedPosition) -> None:
-        super().__init__()
-        self.position = position
-
-
 class ConsumerState(msgspec.Struct, frozen=True):
     """A consumer, and how far it is behind."""
 
@@ -195,12 +184,11 @@ class Feed:
 
     async def acknowledge(
         self, environment: Environment, name: str, position: FeedPosition, *, back: bool
-    ) -> FeedConsumer | FeedGone:
-        """Put a consumer to a position; the first time it is made.
+    ) -> FeedConsumer | FeedBehind | FeedGone:
+        """Put a consumer to a position, but only ``back`` where it is asked to; the first time it is made.
 
         Raises:
             InvalidInput: That is no name.
-            PositionBehind: It would move back, and ``back`` is False.
             Conflict: There are too many consumers.
         """
         if _NAME.fullmatch(name) is None:
@@ -210,8 +198,6 @@ class Feed:
                 f"A consumer's name has 1 to {FEED_CONSUMER_CHARS_MAX} characters out of letters, digits and _ . : -",
             )
         told = await self._feed.acknowledge(environment, name, position, now=self._clock.now_ms(), back=back)
-        if isinstance(told, FeedBehind):
-            raise PositionBehind(told.position)
         if isinstance(told, TooManyConsumers):
             raise Conflict(
                 f"The environment has {FEED_CONSUMERS_MAX} consumers.", hint="Delete those that nobody reads by."

@@ -277,7 +277,7 @@ async def test_a_consumer_moves_back_only_with_a_word(client: httpx2.AsyncClient
     await publish(client, "a", "b")
     end = (await read(client))["next_cursor"]
     await client.put("/v1/feed/consumers/a", json={"cursor": "end"})
-    problem = refused(await client.put("/v1/feed/consumers/a", json={"cursor": "start"}), 409, "feed_position_behind")
+    problem = refused(await client.put("/v1/feed/consumers/a", json={"cursor": "start"}), 409, "feed_consumer_ahead")
     assert problem["errors"][0]["cursor"] == end
     moved = await client.put("/v1/feed/consumers/a", json={"cursor": "start", "back": True})
     assert moved.status_code == 200

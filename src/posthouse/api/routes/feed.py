@@ -12,12 +12,12 @@ from posthouse.api.feed_answers import (
     END,
     START,
     STREAM,
-    cursor_of,
     last_lines_of,
     lines_of,
     page_of,
     position_of,
     refusal,
+    refusal_to_move,
 )
 from posthouse.api.feed_requests import ConsumerBody, ConsumerQuery, FeedParameters
 from posthouse.api.feed_views import ConsumerStateView, ConsumerView, FeedPageView
@@ -25,8 +25,8 @@ from posthouse.api.routes.caller import Caller
 from posthouse.api.views import Page, page
 from posthouse.core.errors import InvalidInput
 from posthouse.core.model import Environment
-from posthouse.gateway.feed import Feed, PositionBehind, patterns_of
-from posthouse.store.protocol import FeedGone, FeedPage, FeedPosition, FeedQuery
+from posthouse.gateway.feed import Feed, patterns_of
+from posthouse.store.protocol import FeedBehind, FeedGone, FeedPage, FeedPosition, FeedQuery
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {STREAM: {"schema": {"type": "string"}}}}}
 
@@ -72,33 +72,30 @@ def consumer_routes(feed: Feed) -> APIRouter:
 
     @routes.get("", summary="List consumers by name")
     async def list_feed_consumers(caller: Caller) -> Page[ConsumerView]:
-        return page([ConsumerView.of(consumer) for consumer in await feed.consumers(caller.environment)], None)
+        return page([ConsumerView.of(one) for one in await feed.consumers(caller.environment)], None)
 
-    @routes.get("/{name}", summary="Show a consumer, and how far it is behind")
+    @routes.get("/{consumer}", summary="Show a consumer, and how far it is behind")
     async def get_feed_consumer(
-        caller: Caller, name: str, query: Annotated[ConsumerQuery, Query()]
+        caller: Caller, consumer: str, query: Annotated[ConsumerQuery, Query()]
     ) -> ConsumerStateView:
         wanted = FeedQuery(environment=caller.environment, tenant=query.tenant, types=patterns_of(query.types))
-        return ConsumerStateView.of_state(await feed.consumer(wanted, name))
+        return ConsumerStateView.of_state(await feed.consumer(wanted, consumer))
 
-    @routes.put("/{name}", summary="Acknowledge everything up to a cursor; the first time, make the consumer")
-    async def acknowledge_feed(caller: Caller, name: str, body: ConsumerBody) -> ConsumerView:
+    @routes.put("/{consumer}", summary="Acknowledge everything up to a cursor; the first time, make the consumer")
+    async def acknowledge_feed(caller: Caller, consumer: str, body: ConsumerBody) -> ConsumerView:
         position = await _position(feed, caller.environment, body.cursor, None)
         if position is None:
             position = await feed.start()
-        try:
-            told = await feed.acknowledge(caller.environment, name, position, back=body.back)
-        except PositionBehind as error:
-            entry = {"path": "cursor", "code": error.code, "message": error.message}
-            error.errors = ({**entry, "cursor": cursor_of(error.position)},)
-            raise
+        told = await feed.acknowledge(caller.environment, consumer, position, back=body.back)
+        if isinstance(told, FeedBehind):
+            raise refusal_to_move(told)
         if isinstance(told, FeedGone):
             raise refusal(told)
         return ConsumerView.of(told)
 
-    @routes.delete("/{name}", status_code=204, summary="Forget a consumer")
-    async def delete_feed_consumer(caller: Caller, name: str) -> None:
-        await feed.remove(caller.environment, name)
+    @routes.delete("/{consumer}", status_code=204, summary="Forget a consumer")
+    async def delete_feed_consumer(caller: Caller, consumer: str) -> None:
+        await feed.remove(caller.environment, consumer)
 
     return routes
 
