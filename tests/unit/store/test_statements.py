@@ -36,6 +36,9 @@ SCANS = {
     "audit_settled": "the audit recounts everything",
     "audit_sources": "the audit recounts everything",
     "count_tables": "the schema",
+    "feed_commit_before": "from the end back, up to a bound",
+    "feed_end": "the last row",
+    "first_feed_commits": "the first rows, up to a bound",
     "key_floor": "max() of a primary key is one seek",
     "quarantined_bytes": "an index of what was refused and is not resolved",
 }
@@ -43,7 +46,7 @@ SORTS = {name for name in SQL if name.startswith(("all_", "audit_", "describe_")
 SORTS.add("quarantined_bytes")  # one group a source
 TABLES = (
     "events|identities|obligations|history|attempts|reopened|endpoints|tenants|api_keys|slots|health|[a-z_]+_periods"
-    "|sources|requests|inbox|readings|arrivals|repeats|seen|quarantine|streams|incidents|rhythms"
+    "|feed_commits|feed_consumers|sources|requests|inbox|readings|arrivals|repeats|seen|quarantine|streams|incidents|rhythms"
 )
 
 

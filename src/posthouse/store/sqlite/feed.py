@@ -31,7 +31,7 @@ from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.writer import Steps, Writer
 
 _BEFORE: Final = SQL["feed_commit_before"]
-_COMMITS_FROM: Final = SQL["feed_commits_from"]
+_COMMITS: Final = SQL["feed_commits"]
 _CONSUMER: Final = SQL["feed_consumer"]
 _CONSUMERS: Final = SQL["feed_consumers"]
 _COUNT_CONSUMERS: Final = SQL["count_feed_consumers"]
@@ -45,6 +45,7 @@ _HEADS: Final = SQL["feed_heads"]
 _INSERT_COMMIT: Final = SQL["insert_feed_commit"]
 _PUT_CONSUMER: Final = SQL["put_feed_consumer"]
 _RAISE_FLOOR: Final = SQL["raise_feed_floor"]
+_SIZES: Final = SQL["feed_sizes"]
 
 _KEYS: Final = msgspec.json.Decoder(list[int])
 _encode = msgspec.json.Encoder().encode
@@ -115,8 +116,9 @@ def _end(connection: apsw.Connection) -> FeedPosition:
 
 
 def _walk(connection: apsw.Connection, position: FeedPosition, floor: Floor) -> Walk | FeedGone:
-    bindings = (position.place, feeding.WALK_COMMITS, feeding.WALK_EVENTS + position.taken)
-    rows = rows_of(connection, _COMMITS_FROM, bindings)
+    sizes = rows_of(connection, _SIZES, (position.place, feeding.WALK_COMMITS))
+    last = feeding.last_of(sizes, feeding.WALK_EVENTS + position.taken)
+    rows = [] if last is None else rows_of(connection, _COMMITS, (position.place, last))
     commits = [Commit(place, first_key, _KEYS.decode(keys)) for place, first_key, keys in rows]
     walk = feeding.walk_from(position, commits, floor)
     return _gone(connection, walk, position, floor) if isinstance(walk, Lost) else walk

@@ -2,16 +2,13 @@
 -- What a transaction accepted. One writes at a time, and a row without a place gets the next one behind all.
 INSERT INTO feed_commits (first_key, last_key, size, keys) VALUES (?, ?, ?, ?);
 
--- name: feed_commits_from
--- Commits from a place on: at most ?2, and as many as it takes to have ?3 events.
-SELECT c.place, c.first_key, c.keys
-FROM (
-    SELECT place, sum(size) OVER (ORDER BY place) - size AS before
-    FROM (SELECT place, size FROM feed_commits WHERE place >= ?1 ORDER BY place LIMIT ?2)
-) AS w
-CROSS JOIN feed_commits AS c ON c.place = w.place
-WHERE w.before < ?3
-ORDER BY c.place;
+-- name: feed_sizes
+-- Commits from a place on, at most ?2.
+SELECT place, size FROM feed_commits WHERE place >= ?1 ORDER BY place LIMIT ?2;
+
+-- name: feed_commits
+-- Commits, some of those that feed_sizes gave.
+SELECT place, first_key, keys FROM feed_commits WHERE place BETWEEN ?1 AND ?2 ORDER BY place;
 
 -- name: feed_end
 -- The last commit: its place, first key, last key and size.
