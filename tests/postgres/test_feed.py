@@ -3,22 +3,29 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TypeAlias
 
 import asyncpg
 import pytest
 
 from posthouse.core.model import Environment
+from posthouse.store.open import open_store
+from posthouse.store.postgres.carrier import PostgresCarrier
 from posthouse.store.postgres.dial import LISTS
 from posthouse.store.postgres.dsn import SCHEMA
 from posthouse.store.postgres.store import PostgresStore
 from posthouse.store.protocol import FeedGone, FeedPage, FeedPosition, FeedQuery, Lost
 from posthouse.store.shared.feeding import WALK_COMMITS
+from posthouse.store.shared.moving import begin, finish
+from posthouse.store.shared.telling import tell_nobody
+from posthouse.store.sqlite.carrier import SqliteCarrier
 from posthouse.testing.conformance.feed import flat, publish, walk
-from posthouse.testing.conformance.scene import Scene
+from posthouse.testing.conformance.scene import Scene, Stores
 from posthouse.testing.conformance.values import NOW, Values
+from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.postgres.cluster import Cluster
-from posthouse.testing.postgres.databases import connect, drop_database, make_database, open_store_at
+from posthouse.testing.postgres.databases import EMPTY, UNSAFE, connect, drop_database, make_database, open_store_at
 from posthouse.testing.postgres.plans import touched
 
 Looker: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -221,3 +228,32 @@ async def test_reading_costs_what_is_read(store: PostgresStore, other: Looker) -
         cost = await touched(other, name, given, LISTS)
         assert cost.blocks < blocks, name
     assert isinstance(await store.feed.read(LIVE, None, limit=1), FeedPage)
+
+
+async def test_who_reads_goes_on_after_a_move(cluster: Cluster, tmp_path: Path) -> None:
+    """From the embedded store into a database: positions and consumers stay, and what comes next stands behind."""
+    name = await make_database(cluster, template=EMPTY)
+    embedded = Stores(lambda: open_store(tmp_path, clock=ManualClock(), commit_interval_ms=0))
+    scene = await embedded.open()
+    keys = flat(await publish(scene, 2, 1, *[1] * 2_000))
+    found = await scene.store.feed.read(LIVE, None, limit=2)
+    assert isinstance(found, FeedPage)
+    await scene.store.feed.acknowledge(Environment.LIVE, "a", found.position, now=NOW)
+    await embedded.close()
+    source = await asyncio.to_thread(SqliteCarrier.source, tmp_path)
+    target = await PostgresCarrier.target(cluster.dsn(name), now=NOW, rules=UNSAFE)
+    try:
+        await begin(source, target, now=NOW)
+        await finish(source, target, tell_nobody, now=NOW)
+    finally:
+        await source.close()
+        await target.close()
+    store = await open_store_at(cluster.dsn(name))
+    consumer = await store.feed.consumer(Environment.LIVE, "a")
+    assert consumer is not None
+    assert consumer.position == found.position
+    scene.values.key(NOW + 2 * 3_600_000)
+    more = flat(await publish(Scene(store, "node", {}, scene.values), 1, 1))
+    assert await walk(store, consumer.position) == [*keys[2:], *more]
+    await store.close()
+    await drop_database(cluster, name)
