@@ -96,7 +96,7 @@ class Node:
             readiness=Readiness(self._probe, self._unready, clock.monotonic),
             metrics=self.metrics.render,
         )
-        self._retention = Retention(store.admin, days=config.retention_days, clock=clock)
+        self._retention = Retention(store.admin, store.feed, days=config.retention_days, clock=clock)
         self._recovery = Recovery(store, catalogue, self.engine)
         self._watch: asyncio.Task[None] | None = None
         self._findings: tuple[str, ...] = ()
@@ -206,6 +206,7 @@ class Node:
         self.metrics.gauge("store_wal_bytes", lambda: self._wal_bytes)
         self.metrics.gauge("store_findings", lambda: len(self._findings))
         self.metrics.gauge("intake_waiting", lambda: self.gateway.intake.waiting)
+        self.metrics.gauge("feed_readers", lambda: self.gateway.feed.readers)
         self.metrics.gauge("inbox_arriving", lambda: self.gateway.receiver.waiting)
 
     async def prepare(self, *, keep_first_key: Callable[[str], None], former: Collection[str] = ()) -> None:
@@ -247,6 +248,7 @@ class Node:
     async def stop(self, *, drain_seconds: float | None = None) -> None:
         """Answer what was taken, drain, release the slots, close everything. Idempotent."""
         self._stopping = True
+        await self.gateway.feed.close()
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.wait([self._watch])
@@ -295,6 +297,7 @@ class Node:
     def drain(self) -> None:
         """Let ``/readyz`` say that this node goes away."""
         self._stopping = True
+        self.gateway.feed.let_go()
 
     async def _probe(self) -> None:
         await self._ports.store.admin.probe(now=self._ports.clock.now_ms())

@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from posthouse.app import API_KEY_FILE, NODE_FILE
+from posthouse.core.limits import FEED_WAIT_SECONDS_MAX
 from posthouse.sdk.client import Client
 
 CHECKS = [
@@ -28,6 +29,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
+WAITS = range(2, FEED_WAIT_SECONDS_MAX + 1)  #: seconds that an answer of the feed may take
 EXAMPLES = 40  #: for each operation
 OPERATIONS_MIN = 22
 
@@ -47,6 +49,7 @@ def furnish(client: Client) -> dict[str, str]:
     source = client.post("/v1/sources", {"name": "n", "provider": "gocardless"})
     httpx2.post(source["url"], content=b"{}")
     (entry,) = client.get("/v1/quarantine")["data"]
+    client.acknowledge("reader", "start")
     return {
         "endpoint_id": endpoint,
         "event_id": event,
@@ -57,6 +60,7 @@ def furnish(client: Client) -> dict[str, str]:
         "source_id": source["id"],
         "request_id": entry["request"],
         "entry_id": entry["id"],
+        "consumer": "reader",
     }
 
 
@@ -75,6 +79,8 @@ def ask(operation: Any, known: dict[str, str], headers: dict[str, str]) -> Count
     def once(case: Any, *, exists: bool) -> None:
         if exists and case.path_parameters:
             case.path_parameters = {name: known[name] for name in case.path_parameters}
+        if operation.path == "/v1/feed" and case.query.get("wait") in WAITS:
+            case.query["wait"] = 1
         response = case.call(headers={**(case.headers or {}), **headers})
         answers[response.status_code] += 1
         case.validate_response(response, checks=CHECKS)

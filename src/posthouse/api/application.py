@@ -21,6 +21,7 @@ from posthouse.api.routes.backlog import backlog_routes
 from posthouse.api.routes.deliveries import delivery_routes
 from posthouse.api.routes.endpoints import endpoint_routes
 from posthouse.api.routes.events import event_routes
+from posthouse.api.routes.feed import consumer_routes, feed_routes
 from posthouse.api.routes.filters import filter_routes
 from posthouse.api.routes.inbound import incident_routes, request_routes
 from posthouse.api.routes.jobs import job_routes
@@ -95,6 +96,8 @@ def create_management(
     routers = (
         endpoint_routes(gateway.endpoints),
         event_routes(gateway.events),
+        feed_routes(gateway.feed),
+        consumer_routes(gateway.feed),
         delivery_routes(gateway.deliveries),
         job_routes(gateway.jobs),
         backlog_routes(gateway.backlog),

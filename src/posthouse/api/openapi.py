@@ -19,6 +19,7 @@ _SCHEMAS: Final = "#/components/schemas/"
 _WRITES: Final = frozenset({"post", "patch", "put"})
 _ALWAYS: Final = (errors.Unauthorized, errors.Forbidden, errors.InvalidInput, errors.StoreUnavailable)
 _WITH_ID: Final = (errors.NotFound,)
+_OF_FEED: Final = (errors.CursorGone, errors.Overloaded)
 _WITH_BODY: Final = (
     errors.MalformedJson,
     errors.Conflict,
@@ -48,6 +49,7 @@ _FILTERED_BY_ID: Final = frozenset(
         "/v1/backlog",
         "/v1/deliveries",
         "/v1/events",
+        "/v1/feed",
         "/v1/filters/test",
         "/v1/incidents",
         "/v1/jobs",
@@ -57,6 +59,7 @@ _FILTERED_BY_ID: Final = frozenset(
         "/v1/requests",
     }
 )
+_FEED: Final = "/v1/feed"
 _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -113,13 +116,17 @@ def _kinds(path: str, method: str) -> tuple[type[PosthouseError], ...]:
     kinds: tuple[type[PosthouseError], ...] = _ALWAYS
     if "{" in path or path in _FILTERED_BY_ID:
         kinds += _WITH_ID
+    if path == _FEED:
+        kinds += _OF_FEED
+    if method == "put" and path.startswith(_FEED):
+        kinds += (errors.CursorGone,)
     if method in _WRITES:
         kinds += _WITH_BODY
     return kinds
 
 
 def _all_kinds() -> list[type[PosthouseError]]:
-    return sorted({*_ALWAYS, *_WITH_ID, *_WITH_BODY, *_HOT}, key=lambda kind: kind.__name__)
+    return sorted({*_ALWAYS, *_WITH_ID, *_OF_FEED, *_WITH_BODY, *_HOT}, key=lambda kind: kind.__name__)
 
 
 def _describe_refusals(operation: Document, kinds: tuple[type[PosthouseError], ...]) -> None:

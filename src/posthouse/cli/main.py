@@ -30,6 +30,7 @@ VERBS: Final = {
     "jobs": "Retry, replay or cancel any number of deliveries at once, and watch it.",
     "backlog": "Count deliveries that wait; park, drain or promote them.",
     "audit": "Recount the books: is every accepted event accounted for?",
+    "feed": "Read all events in the order of their commits, and keep positions by name.",
     "filters": "Try a filter or a transformation on events that are there already.",
     "sources": "List, create, change, pause and delete sources: URLs that take other systems' webhooks.",
     "providers": "List the senders that Posthouse knows.",

@@ -147,6 +147,21 @@ class Conflict(PosthouseError):
     hint = "Read the current state and decide again."
 
 
+class CursorGone(PosthouseError):
+    """The feed cannot be read on from this cursor."""
+
+    code = "feed_cursor_gone"
+    status = 412
+    hint = "Go on with the fresh cursor in errors; it also says what may be missing, from when to when."
+
+
+class ConsumerAhead(Conflict):
+    """The consumer has acknowledged more than that."""
+
+    code = "feed_consumer_ahead"
+    hint = "Send back: true if it is to have the events behind this cursor again."
+
+
 class IdempotencyConflict(Conflict):
     """The same id or Idempotency-Key was used before with a different body."""
 

@@ -114,6 +114,16 @@ OUTBOX_COUNTED_MAX: Final = 100_000  #: rows that a status counts
 OUTBOX_PAUSE_MS_MIN: Final = 100  #: between two looks while something comes
 OUTBOX_PAUSE_MS_MAX: Final = 1_000  #: between two looks while nothing comes, and after a failure
 
+# The feed.
+FEED_EVENTS_MAX: Final = 1_000  #: of one page
+FEED_EVENTS_DEFAULT: Final = 100
+FEED_WAIT_SECONDS_MAX: Final = 30  #: that a reader may wait for the next event
+FEED_READERS_MAX: Final = 200  #: that wait or follow at one node; more get 503
+FEED_CONSUMERS_MAX: Final = 1_000  #: in one environment
+FEED_CONSUMER_CHARS_MAX: Final = 128
+FEED_LOOK_SECONDS: Final = 0.1  #: between two looks at the feed's end, while somebody waits
+FEED_HEARTBEAT_SECONDS: Final = 15.0  #: without an event, after which a follower hears that the node is there
+
 # What comes in.
 SOURCES_MAX: Final = 10_000  #: in one environment
 SOURCE_BODY_BYTES_DEFAULT: Final = 1 * MIB

@@ -11,6 +11,7 @@ from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.deliveries import Deliveries
 from posthouse.gateway.endpoints import Endpoints
 from posthouse.gateway.events import Events
+from posthouse.gateway.feed import Feed
 from posthouse.gateway.filter_test import FilterTest
 from posthouse.gateway.handshakes import Handshakes
 from posthouse.gateway.hints import Hints, InboxHints
@@ -115,6 +116,7 @@ class Gateway:
         self.jobs = Jobs(store, catalogue, hints, self.events, clock=clock, new_key=new_key)
         self.filter_test = FilterTest(store.ledger, self.endpoints)
         self.keys = Keys(store.catalogue, catalogue, clock, entropy, new_key)
+        self.feed = Feed(store.feed, clock)
         self.backlog = Backlog(store.ledger, catalogue)
         self.nodes = Nodes(store.ownership, watcher)
         self.books = Books(store.ledger, store.inbound)

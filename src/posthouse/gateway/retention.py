@@ -5,11 +5,12 @@ from typing import Final
 
 from posthouse.core.errors import PosthouseError
 from posthouse.core.ports import Clock
-from posthouse.store.protocol import AdminFacet
+from posthouse.store.protocol import AdminFacet, FeedFacet
 from posthouse.telemetry import Log, log
 
 LOOK_SECONDS: Final = 60.0  #: between two looks whether something is old enough, or may go now
 STEP_ROWS: Final = 200  #: events or requests, with what belongs to them, in one transaction
+STEP_COMMITS: Final = 1_000  #: of the feed, let go in one transaction
 PAUSE_SECONDS: Final = 0.005  #: between two steps, at least
 
 _DAY_MS: Final = 86_400_000
@@ -18,13 +19,16 @@ _DAY_MS: Final = 86_400_000
 class Retention:
     """Asks the store to drop what is older than so many days; with 0 days it never does.
 
-    Each node asks; the store lets one of them work at a time.
+    The feed lets go of it first: whoever has not read it is told so, and not given less than there was. Each node asks;
+    the store lets one of them work at a time.
     """
 
-    def __init__(self, admin: AdminFacet, *, days: int, clock: Clock) -> None:
+    def __init__(self, admin: AdminFacet, feed: FeedFacet, *, days: int, clock: Clock) -> None:
         self._admin = admin
+        self._feed = feed
         self._keep_ms = days * _DAY_MS
         self._clock = clock
+        self._let_go_before = 0  # Unix ms: by the feed, as far as this node knows
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -50,6 +54,14 @@ class Retention:
         while True:
             started = self._clock.monotonic()
             now = self._clock.now_ms()
+            await self._let_go(before=(now - self._keep_ms) // _DAY_MS * _DAY_MS)
             if not await self._admin.retain(now=now, keep_ms=self._keep_ms, limit=STEP_ROWS):
                 return
             await asyncio.sleep(max(PAUSE_SECONDS, self._clock.monotonic() - started))
+
+    async def _let_go(self, *, before: int) -> None:
+        """Let the feed begin behind what may be dropped now."""
+        while before > self._let_go_before:
+            if await self._feed.forget(before=before, limit=STEP_COMMITS) < STEP_COMMITS:
+                self._let_go_before = before
+            await asyncio.sleep(PAUSE_SECONDS)

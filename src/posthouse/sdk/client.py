@@ -7,7 +7,7 @@ repeat it: a repeat never stores an event twice.
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote, urlsplit
@@ -15,10 +15,11 @@ from urllib.parse import quote, urlsplit
 import httpx2
 import msgspec
 
-__all__ = ["Client", "NewEvent", "Problem", "Published", "Unreachable"]
+__all__ = ["Client", "FeedEvent", "FeedPage", "NewEvent", "Problem", "Published", "Unreachable"]
 
 RETRYABLE: Final = frozenset({429, 502, 503, 504})  #: statuses after which the same request may be repeated
 PAUSE_SECONDS_MAX: Final = 30.0  #: the longest wait between two tries
+FEED_GONE: Final = "feed_cursor_gone"  #: the code of a problem that has a fresh cursor
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -59,6 +60,27 @@ class Published(msgspec.Struct, frozen=True):
     id: str
     deliveries: int  #: how many endpoints it is owed to
     duplicate: bool  #: True: it was there before
+
+
+class FeedEvent(msgspec.Struct, frozen=True):
+    """An event on the feed."""
+
+    id: str
+    type: str
+    tenant: str
+    accepted_at: str  #: RFC 3339
+    occurred_at: str | None
+    ordering_key: str | None
+    cursor: str  #: the position behind it
+    data: msgspec.Raw  #: the publisher's JSON, byte for byte
+
+
+class FeedPage(msgspec.Struct, frozen=True):
+    """Events in the order of their commits."""
+
+    data: list[FeedEvent]
+    next_cursor: str  #: the position behind all that was looked at
+    more: bool  #: there is more already
 
 
 class _PublishedBatch(msgspec.Struct, frozen=True):
@@ -128,6 +150,73 @@ class Client:
         """Publish up to 1,000 events in one transaction: all of them are stored, or none."""
         answer = self._send("POST", "/v1/events/batch", body={"events": events}, idempotency_key=idempotency_key)
         return msgspec.json.decode(answer.content, type=_PublishedBatch).events
+
+    # -- the feed -----------------------------------------------------------------------------
+
+    def feed(self, **how: Any) -> Iterator[FeedEvent]:
+        """All events in the order of their commits, one by one; the arguments are those of :meth:`feed_pages`."""
+        for page in self.feed_pages(**how):
+            yield from page.data
+
+    def feed_pages(
+        self,
+        *,
+        cursor: str | None = None,
+        consumer: str | None = None,
+        tenant: str | None = None,
+        types: Sequence[str] = (),
+        limit: int = 100,
+        wait_s: int = 20,
+        follow: bool = True,
+        lost: Callable[[Problem], None] | None = None,
+    ) -> Iterator[FeedPage]:
+        """Pages of the feed, from a cursor or from where a consumer is on; without either from the first event kept.
+
+        It goes on by itself when the node was away. Empty pages come too: their cursor may be acknowledged.
+
+        Args:
+            cursor: of an event or a page, ``start`` or ``end``.
+            consumer: a name that :meth:`acknowledge` made.
+            tenant: only its events.
+            types: patterns as endpoints have them; none: all events.
+            limit: events of one page.
+            wait_s: how long the node waits for the next event.
+            follow: False: end where there is nothing more.
+            lost: hears of a cursor that cannot be read on from, with what is missing in ``errors``; then the pages go
+                on from the fresh cursor. None: the problem is raised.
+        """
+        wait = wait_s if follow else 0
+        query = {"tenant": tenant, "types": ",".join(types) or None, "limit": limit, "wait": wait}
+        place: dict[str, str | None] = {"cursor": cursor, "consumer": consumer}
+        while True:
+            try:
+                answer = self._send("GET", "/v1/feed", query={**query, **place})
+            except Problem as problem:
+                if problem.code == FEED_GONE and lost is not None:
+                    lost(problem)
+                    place = {"cursor": str(problem.errors[0]["cursor"])}
+                elif problem.status not in RETRYABLE or not follow:
+                    raise
+                else:
+                    self._sleep(PAUSE_SECONDS_MAX)
+                continue
+            except Unreachable:
+                if not follow:
+                    raise
+                self._sleep(PAUSE_SECONDS_MAX)
+                continue
+            page = msgspec.json.decode(answer.content, type=FeedPage)
+            yield page
+            place = {"cursor": page.next_cursor}
+            if not follow and not page.more:
+                return
+
+    def acknowledge(self, consumer: str, cursor: str, *, back: bool = False) -> None:
+        """Everything up to a cursor is done. The first time, the consumer is made.
+
+        ``back``: also if it acknowledged more already; otherwise that is refused (409).
+        """
+        self._send("PUT", f"/v1/feed/consumers/{segment(consumer)}", body={"cursor": cursor, "back": back})
 
     # -- everything else ----------------------------------------------------------------------
 

@@ -137,6 +137,7 @@ TIMERS: Final = (
 GAUGES: Final = (
     Gauge("in_flight", "Requests to endpoints that are on their way."),
     Gauge("intake_waiting", "Events that wait for their commit."),
+    Gauge("feed_readers", "Readers of the feed that wait for events or follow it."),
     Gauge("inbox_arriving", "Requests to sources that wait for their commit."),
     Gauge("inbox_items", "Requests to sources that are buffered in memory behind their answer."),
     Gauge("inbox_bytes", "Bytes of their bodies."),

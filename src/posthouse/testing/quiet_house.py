@@ -214,6 +214,7 @@ async def open_quiet_house(directory: Path, *, clock: Clock | None = None) -> As
         await house.gateway.catalogue.refresh()
         house.admin_key = await house.create_key(Environment.LIVE, Scope.ADMIN)
         yield house
+        await house.gateway.feed.close()
         await house.gateway.receiver.close()
         await house.gateway.intake.close()
     finally:

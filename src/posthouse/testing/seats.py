@@ -6,6 +6,7 @@ from collections.abc import Callable
 from posthouse.store.protocol import (
     AdminFacet,
     CatalogueFacet,
+    FeedFacet,
     Hints,
     HintsChannel,
     InboundFacet,
@@ -34,6 +35,7 @@ class Seat:
     ledger: LedgerFacet
     ownership: Ownership
     jobs: JobsFacet
+    feed: FeedFacet
     admin: AdminFacet
     outbox: OutboxSource | None
     hints: HintsChannel | None
@@ -45,7 +47,7 @@ class Seat:
         self._hear: Callable[[Hints], None] = lambda _: None
         self.intake, self.inbound, self.work, self.catalogue = store.intake, store.inbound, store.work, store.catalogue
         self.ledger, self.ownership, self.jobs, self.admin = store.ledger, store.ownership, store.jobs, store.admin
-        self.outbox, self.failed = store.outbox, store.failed
+        self.feed, self.outbox, self.failed = store.feed, store.outbox, store.failed
         self.hints = self
         self.alone = False
         self.alive = True

@@ -14,6 +14,7 @@ LISTS_BY_ID = {
     "/v1/backlog",
     "/v1/deliveries",
     "/v1/events",
+    "/v1/feed",
     "/v1/filters/test",
     "/v1/incidents",
     "/v1/jobs",
@@ -23,7 +24,7 @@ LISTS_BY_ID = {
     "/v1/requests",
 }
 IDS = {
-    *("endpoint_id", "event_id", "delivery_id", "key_id", "tenant_id", "job_id"),
+    *("endpoint_id", "event_id", "delivery_id", "key_id", "tenant_id", "job_id", "consumer"),
     *("source_id", "request_id", "entry_id"),
 }
 

@@ -3,8 +3,8 @@
 from typing import cast
 
 from posthouse.core.errors import StoreUnavailable
-from posthouse.gateway.retention import LOOK_SECONDS, STEP_ROWS, Retention
-from posthouse.store.protocol import AdminFacet
+from posthouse.gateway.retention import LOOK_SECONDS, STEP_COMMITS, STEP_ROWS, Retention
+from posthouse.store.protocol import AdminFacet, FeedFacet
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.simulation.loop import SimLoop, pass_time
 from posthouse.testing.simulation.trace import Trace
@@ -14,12 +14,21 @@ NOW = 100 * DAY_MS
 
 
 class Admin:
-    """Has so many steps to do; the first call may fail."""
+    """Has so many steps to do, and a feed with so many commits; the first call may fail."""
 
-    def __init__(self, steps: int, *, fails: bool = False) -> None:
+    def __init__(self, steps: int, *, fails: bool = False, commits: int = 0) -> None:
         self.asked: list[tuple[int, int, int]] = []
+        self.forgotten: list[tuple[int, int]] = []
+        self._commits = commits
         self._steps = steps
         self._fails = fails
+
+    async def forget(self, *, before: int, limit: int) -> int:
+        assert not self.asked, "the feed lets go first"
+        self.forgotten.append((before, limit))
+        count = min(self._commits, limit)
+        self._commits -= count
+        return count
 
     async def retain(self, *, now: int, keep_ms: int, limit: int) -> bool:
         self.asked.append((now, keep_ms, limit))
@@ -34,7 +43,8 @@ def asked(admin: Admin, days: int, seconds: float) -> list[tuple[int, int, int]]
     """What a node asks in so many seconds, which pass at once."""
 
     async def main() -> None:
-        retention = Retention(cast("AdminFacet", admin), days=days, clock=ManualClock(NOW))
+        feed = cast("FeedFacet", admin)
+        retention = Retention(cast("AdminFacet", admin), feed, days=days, clock=ManualClock(NOW + DAY_MS // 2))
         retention.start()
         await pass_time(seconds)
         await retention.stop()
@@ -48,7 +58,7 @@ def asked(admin: Admin, days: int, seconds: float) -> list[tuple[int, int, int]]
 
 
 def test_it_goes_on_until_nothing_is_left_to_do_and_looks_again_later() -> None:
-    assert asked(Admin(3), 30, LOOK_SECONDS / 2) == [(NOW, 30 * DAY_MS, STEP_ROWS)] * 3
+    assert asked(Admin(3), 30, LOOK_SECONDS / 2) == [(NOW + DAY_MS // 2, 30 * DAY_MS, STEP_ROWS)] * 3
     assert len(asked(Admin(3), 30, LOOK_SECONDS * 1.5)) == 4
 
 
@@ -59,3 +69,9 @@ def test_what_cannot_be_done_now_is_done_later() -> None:
 
 def test_nothing_is_dropped_by_default() -> None:
     assert asked(Admin(3), 0, LOOK_SECONDS * 5) == []
+
+
+def test_the_feed_lets_go_of_all_that_may_be_dropped_before_anything_is() -> None:
+    admin = Admin(3, commits=2 * STEP_COMMITS)
+    assert asked(admin, 30, LOOK_SECONDS * 1.5)
+    assert admin.forgotten == [(NOW - 30 * DAY_MS, STEP_COMMITS)] * 3

@@ -150,3 +150,58 @@ def test_retry_after_that_is_a_date_is_passed_over() -> None:
     made, _, pauses = client(refusal(503, **{"retry-after": "Sun, 22 Nov 2026 08:00:00 GMT"}), ok())
     made.publish(NewEvent(type="a", data=1))
     assert pauses == [0.5]
+
+
+# -- the feed ----------------------------------------------------------------------------------
+
+
+def feed_page(*names: str, cursor: str, more: bool = False) -> httpx2.Response:
+    common = {"type": "a", "tenant": "t", "accepted_at": "2026-11-22T08:30:00.000Z"}
+    rest = {"occurred_at": None, "ordering_key": None}
+    data = [{**common, **rest, "id": name, "cursor": f"of {name}", "data": {"n": 1}} for name in names]
+    return ok({"data": data, "next_cursor": cursor, "more": more}, 200)
+
+
+def test_the_feed_goes_on_behind_each_page() -> None:
+    made, requests, _ = client(feed_page("a", "b", cursor="1", more=True), feed_page("c", cursor="2"))
+    events = list(made.feed(consumer="books", types=["x", "y.*"], follow=False))
+    assert [event.id for event in events] == ["a", "b", "c"]
+    assert bytes(events[0].data) == b'{"n":1}'
+    assert dict(requests[0].url.params) == {"consumer": "books", "types": "x,y.*", "limit": "100", "wait": "0"}
+    assert requests[1].url.params["cursor"] == "1"
+    assert "consumer" not in requests[1].url.params
+
+
+def test_who_follows_waits_for_a_node_that_is_away() -> None:
+    away = httpx2.ConnectError("away")
+    made, requests, pauses = client(feed_page("a", cursor="1"), away, refusal(503), feed_page("b", cursor="2"), tries=1)
+    events = made.feed(cursor="end")
+    assert [next(events).id, next(events).id] == ["a", "b"]
+    assert pauses == [PAUSE_SECONDS_MAX] * 2
+    assert [request.url.params["cursor"] for request in requests] == ["end", "1", "1", "1"]
+    made, _, _ = client(away, tries=1)
+    with pytest.raises(Unreachable):
+        next(made.feed(follow=False))
+    made, _, _ = client(refusal(403), tries=1)
+    with pytest.raises(Problem):
+        next(made.feed())
+
+
+def test_a_gap_is_told_and_passed() -> None:
+    entry = {"path": "cursor", "code": "expired", "message": "Gone.", "cursor": "fresh", "from": "a", "to": "b"}
+    gone = httpx2.Response(412, json={"code": "feed_cursor_gone", "title": "Gone.", "errors": [entry]})
+    told: list[Problem] = []
+    made, requests, _ = client(gone, feed_page("b", cursor="2"))
+    assert [event.id for event in made.feed(cursor="old", follow=False, lost=told.append)] == ["b"]
+    assert [problem.errors[0]["from"] for problem in told] == ["a"]
+    assert requests[1].url.params["cursor"] == "fresh"
+    made, _, _ = client(gone)
+    with pytest.raises(Problem):
+        next(made.feed(cursor="old"))
+
+
+def test_a_position_is_acknowledged() -> None:
+    made, requests, _ = client(ok({}, 200))
+    made.acknowledge("a/b", "1", back=True)
+    assert (requests[0].method, requests[0].url.raw_path) == ("PUT", b"/v1/feed/consumers/a%2Fb")
+    assert json.loads(requests[0].content) == {"cursor": "1", "back": True}

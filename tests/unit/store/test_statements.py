@@ -40,6 +40,9 @@ SCANS = {
     "audit_sources": "the audit recounts everything",
     "book_settled": "the rounds of one step, put together before they are summed",
     "count_tables": "the schema",
+    "feed_commit_before": "from the end back, up to a bound",
+    "feed_end": "the last row",
+    "first_feed_commits": "the first rows, up to a bound",
     "key_floor": "max() of a primary key is one seek",
     "quarantined_bytes": "an index of what was refused and is not resolved",
 }
@@ -50,7 +53,7 @@ SORTS.add("quarantined_bytes")  # one group a source
 SORTS.add("survey")  # one page
 TABLES = (
     "events|identities|obligations|history|attempts|reopened|endpoints|tenants|api_keys|slots|health|[a-z_]+_periods"
-    "|sources|requests|inbox|readings|arrivals|repeats|seen|quarantine|streams|incidents|rhythms"
+    "|feed_commits|feed_consumers|sources|requests|inbox|readings|arrivals|repeats|seen|quarantine|streams|incidents|rhythms"
 )
 
 

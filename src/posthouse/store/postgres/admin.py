@@ -4,6 +4,7 @@ from typing import Final
 
 import asyncpg
 
+from posthouse.core.ids import time_of
 from posthouse.store.postgres.days import AHEAD, day_of, make_days
 from posthouse.store.postgres.lane import Lanes
 from posthouse.store.postgres.readers import Readers
@@ -11,6 +12,7 @@ from posthouse.store.postgres.retention import PostgresRetention
 from posthouse.store.postgres.server import warnings_of
 from posthouse.store.protocol import StoreStats
 
+_HELD_MS: Final = 30_000  #: a feed that is held back for longer is worth a word
 _NO_LOG: Final = 0  #: the server's write-ahead log belongs to all of its databases, and its size is not ours to see
 
 
@@ -58,5 +60,12 @@ class PostgresAdmin:
             bytes_wal=_NO_LOG,
             schema_version=row["schema_version"],
             library=f"PostgreSQL {row['version']}, asyncpg {asyncpg.__version__}",
-            findings=warnings_of(server),
+            findings=(*warnings_of(server), *await self._held_back()),
         )
+
+    async def _held_back(self) -> tuple[str, ...]:
+        """What to say of a transaction that holds the feed back for long; how long stands nowhere, it would change."""
+        held = await self._readers.quick("feed_held")
+        if not held or held[0]["now"] - time_of(held[0]["first_key"]) < _HELD_MS:
+            return ()
+        return (f"The feed waits for a transaction that does not end: {held[0]['holder']}.",)

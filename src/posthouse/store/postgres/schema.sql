@@ -128,6 +128,34 @@ CREATE TABLE endpoint_periods (
     endpoint_key bigint NOT NULL, period bigint NOT NULL, PRIMARY KEY (endpoint_key, period)
 ) PARTITION BY RANGE (period);
 
+-- == the feed ====================================================================================
+
+-- The order in which events were committed. A row is what one transaction accepted. `place` is the transaction's number (xid8) above `feed_base`: numbers are given before they are committed,
+-- so whoever reads stops below the first transaction that is still under way. A row or an index entry for each event
+-- would cost ten times as much.
+CREATE TABLE feed_commits (
+    place bigint NOT NULL, first_key bigint NOT NULL, last_key bigint NOT NULL, size integer NOT NULL CHECK (size > 0),
+    keys bigint[] NOT NULL,
+    PRIMARY KEY (place)
+);
+ALTER TABLE feed_commits ALTER COLUMN keys SET STORAGE EXTERNAL;
+-- What is added to the numbers of transactions: in a copy of a store they start lower than those that it holds.
+CREATE TABLE feed_base (one smallint PRIMARY KEY CHECK (one = 1), base bigint NOT NULL);
+INSERT INTO feed_base (one, base) VALUES (1, 0);
+-- The last commit that was let go; zeros if none was.
+CREATE TABLE feed_floor (
+    one smallint PRIMARY KEY CHECK (one = 1), place bigint NOT NULL, first_key bigint NOT NULL, last_key bigint NOT NULL,
+    size integer NOT NULL
+);
+INSERT INTO feed_floor (one, place, first_key, last_key, size) VALUES (1, 0, 0, 0, 0);
+-- Who reads the feed by a name, and where that reader is.
+CREATE TABLE feed_consumers (
+    environment text COLLATE "C" NOT NULL CHECK (environment IN ('live', 'test')), name text COLLATE "C" NOT NULL,
+    place bigint NOT NULL, first_key bigint NOT NULL, taken integer NOT NULL, created_at bigint NOT NULL,
+    acknowledged_at bigint NOT NULL,
+    PRIMARY KEY (environment, name)
+) WITH (fillfactor = 50);
+
 -- == deliveries ===================================================================================
 
 -- The open deliveries and only those: waiting (no attempts in this round) or retrying. Hot and small; vacuumed

@@ -17,6 +17,7 @@ from posthouse.store.postgres.catalogue import PostgresCatalogue
 from posthouse.store.postgres.days import AHEAD
 from posthouse.store.postgres.dial import FREE, LISTS, PINNED, Dialler, PostgresWire, Session, Unfit, Wire
 from posthouse.store.postgres.dsn import Dsn, parse_dsn
+from posthouse.store.postgres.feed import PostgresFeed
 from posthouse.store.postgres.inbound import PostgresInbound
 from posthouse.store.postgres.intake import PostgresIntake
 from posthouse.store.postgres.jobs import PostgresJobs
@@ -34,6 +35,7 @@ from posthouse.store.postgres.work import PostgresWork
 from posthouse.store.protocol import (
     AdminFacet,
     CatalogueFacet,
+    FeedFacet,
     HintsChannel,
     InboundFacet,
     Intake,
@@ -88,6 +90,7 @@ class PostgresStore:
         self.ledger: LedgerFacet = PostgresLedger(lanes, readers)
         self.jobs: JobsFacet = PostgresJobs(lanes, readers)
         self.ownership: Ownership = PostgresOwnership(lanes, readers)
+        self.feed: FeedFacet = PostgresFeed(lanes, readers)
         self.admin: AdminFacet = PostgresAdmin(lanes, readers, days_ahead=days_ahead)
         self.outbox: OutboxSource | None = PostgresOutbox(lanes, readers)
         self.notices = notices
@@ -282,5 +285,6 @@ def _lanes(bench: _Bench, *, interval_s: float) -> Lanes:
 def _join(lanes: Lanes) -> Callable[[Transaction], Awaitable[None]]:
     async def run(transaction: Transaction) -> None:
         await transaction.rows("join_catalogue", [lane.number for lane in lanes])
+        await transaction.count("raise_feed_base")  # before anything is accepted
 
     return run

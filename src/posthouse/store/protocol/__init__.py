@@ -1,6 +1,6 @@
 """The seam between the gateway and whatever keeps its promise.
 
-A store is eight small facets. Every method that writes is one transaction, and it returns only after that transaction
+A store is nine small facets. Every method that writes is one transaction, and it returns only after that transaction
 is durable (``fsync`` included). The SQL of an engine guards (epoch, round, attempts); the rules live in
 :mod:`posthouse.core`. ``now`` is always an argument: a store never asks a clock.
 
@@ -21,6 +21,21 @@ from posthouse.store.protocol.catalogue import (
     CatalogueSnapshot,
     Outdated,
     Remembered,
+)
+from posthouse.store.protocol.feed import (
+    FEED_START,
+    FeedAck,
+    FeedBehind,
+    FeedConsumer,
+    FeedEvent,
+    FeedFacet,
+    FeedGone,
+    FeedLag,
+    FeedPage,
+    FeedPosition,
+    FeedQuery,
+    Lost,
+    TooManyConsumers,
 )
 from posthouse.store.protocol.hints import Hints, HintsChannel
 from posthouse.store.protocol.inbound import (
@@ -66,6 +81,7 @@ from posthouse.store.protocol.ownership import Grant, Joining, NodeRecord, Owner
 from posthouse.store.protocol.work import Backlog, Refill, Settled, Settlement, Work, WorkFacet
 
 __all__ = [
+    "FEED_START",
     "AcceptRequest",
     "AcceptResult",
     "Accepted",
@@ -81,6 +97,16 @@ __all__ = [
     "Doubt",
     "EventQuery",
     "EventRecord",
+    "FeedAck",
+    "FeedBehind",
+    "FeedConsumer",
+    "FeedEvent",
+    "FeedFacet",
+    "FeedGone",
+    "FeedLag",
+    "FeedPage",
+    "FeedPosition",
+    "FeedQuery",
     "Gone",
     "Grant",
     "Hints",
@@ -95,6 +121,7 @@ __all__ = [
     "JobsFacet",
     "Joining",
     "LedgerFacet",
+    "Lost",
     "NewEvent",
     "NodeRecord",
     "Origin",
@@ -121,6 +148,7 @@ __all__ = [
     "StaleCatalogue",
     "Store",
     "StoreStats",
+    "TooManyConsumers",
     "Waiting",
     "Work",
     "WorkFacet",
@@ -128,7 +156,7 @@ __all__ = [
 
 
 class Store(Protocol):
-    """A store: eight facets, one life."""
+    """A store: nine facets, one life."""
 
     intake: Intake
     inbound: InboundFacet
@@ -137,6 +165,7 @@ class Store(Protocol):
     ledger: LedgerFacet
     ownership: Ownership
     jobs: JobsFacet
+    feed: FeedFacet
     admin: AdminFacet
     outbox: OutboxSource | None  #: None: applications cannot write to this engine
     hints: HintsChannel | None  #: None: nobody else can be there to be told

@@ -99,6 +99,12 @@ TABLES: Final = (
         Column("event_id", Kind.TEXT, _OF_EVENT.format("id")),
         Column("owed", Kind.INTEGER, f"json_array_length({_OF_EVENT.format('owed')})"),
     ),
+    _compared(
+        "feed_commits",
+        "place, first_key, last_key, size, keys keys",
+        "place",
+        "place first_key last_key size",
+    ),
     _compared("environment_periods", "environment text, period", "environment period", "period"),
     _compared("tenant_periods", "environment text, tenant text, period", "environment tenant period", "period"),
     _compared("endpoint_periods", "endpoint_key, period", "endpoint_key period", "endpoint_key period"),
@@ -214,6 +220,17 @@ TABLES: Final = (
         "acknowledged flag, bytes, resolution text, resolved_at",
         "request_key position",
     ),
+    _whole(
+        "feed_floor",
+        "place, first_key, last_key, size",
+        "place",
+        fixed={SQLITE: {"one": 1}, POSTGRESQL: {"one": 1}},
+    ),
+    _whole(
+        "feed_consumers",
+        "environment text, name text, place, first_key, taken, created_at, acknowledged_at",
+        "environment name",
+    ),
     _whole("streams", "source_key, stream text, high, steps", "source_key stream"),
     _whole(
         "incidents",
@@ -239,6 +256,7 @@ TABLES: Final = (
     _whole("slots", "slot, epoch", "slot", void={"owner": None, "lease_until": 0, "unquiet": False}),
     # What stays.
     Table("custody", Carried.STAYS),
+    Table("feed_base", Carried.STAYS),  # of the server: what it adds to the numbers of its own transactions
     Table("days", Carried.STAYS),
     Table("posthouse_outbox_v1", Carried.STAYS),  # of the database: who publishes there goes on doing so
     Table("posthouse_outbox_v1_doubts", Carried.STAYS),

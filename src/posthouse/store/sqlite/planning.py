@@ -10,6 +10,7 @@ from posthouse.core.model import Tenant
 from posthouse.store.shared import planning
 from posthouse.store.shared.planning import Row
 from posthouse.store.sqlite.discarding import keep_newest
+from posthouse.store.sqlite.feed import write_commit
 from posthouse.store.sqlite.rows import value_of
 from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.writer import SLICE_ROWS, Steps
@@ -42,6 +43,7 @@ def write_events(connection: apsw.Connection, rows: planning.EventRows) -> Steps
         part = rows.events[start : start + SLICE_ROWS]
         events = [(*astuple(item.event), f"[{','.join(map(str, item.owed))}]") for item in part]
         yield from write_rows(connection, _INSERT_EVENT, events)
+    write_commit(connection, [item.event.key for item in rows.events])
     yield from write_rows(connection, _INSERT_OBLIGATION, rows.obligations)
     if rows.ordered:
         yield from _write_ordered(connection, rows)

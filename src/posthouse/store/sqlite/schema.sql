@@ -51,6 +51,41 @@ CREATE TABLE identities (
     PRIMARY KEY (environment, kind, value, tenant)
 ) WITHOUT ROWID, STRICT;
 
+-- -- the feed --------------------------------------------------------------------------------
+
+-- The order in which events were committed. A row is what one transaction accepted, or a part of it; `keys` is the JSON
+-- array of its events, ascending. A row or an index entry for each event would cost ten times as much.
+CREATE TABLE feed_commits (
+    place INTEGER PRIMARY KEY,
+    first_key INTEGER NOT NULL,
+    last_key INTEGER NOT NULL,
+    size INTEGER NOT NULL CHECK (size > 0),
+    keys TEXT NOT NULL
+) STRICT;
+
+-- The last of them that was let go; one row, zeros if none was.
+CREATE TABLE feed_floor (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    place INTEGER NOT NULL,
+    first_key INTEGER NOT NULL,
+    last_key INTEGER NOT NULL,
+    size INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO feed_floor (one, place, first_key, last_key, size) VALUES (1, 0, 0, 0, 0);
+
+-- Who reads the feed by a name, and where that reader is.
+CREATE TABLE feed_consumers (
+    environment TEXT NOT NULL CHECK (environment = 'live' OR environment = 'test'),
+    name TEXT NOT NULL,
+    place INTEGER NOT NULL,
+    first_key INTEGER NOT NULL,
+    taken INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    acknowledged_at INTEGER NOT NULL,
+    PRIMARY KEY (environment, name)
+) WITHOUT ROWID, STRICT;
+
 -- -- deliveries ------------------------------------------------------------------------------
 
 -- The open deliveries and only those: waiting (no attempts in this round) or retrying. Hot and small.

@@ -15,6 +15,7 @@ from posthouse.core.ports import Clock
 from posthouse.store.protocol import (
     AdminFacet,
     CatalogueFacet,
+    FeedFacet,
     HintsChannel,
     InboundFacet,
     Intake,
@@ -30,6 +31,7 @@ from posthouse.store.sqlite.catalogue import SqliteCatalogue
 from posthouse.store.sqlite.connection import BusyPolling, check_library, connect_reader, connect_writer, enter_wal
 from posthouse.store.sqlite.custody import custody_in
 from posthouse.store.sqlite.datagrams import Datagrams
+from posthouse.store.sqlite.feed import SqliteFeed
 from posthouse.store.sqlite.inbound import SqliteInbound
 from posthouse.store.sqlite.intake import SqliteIntake
 from posthouse.store.sqlite.jobs import SqliteJobs
@@ -93,6 +95,7 @@ class SqliteStore:
         self.ledger: LedgerFacet = SqliteLedger(self._readers)
         self.ownership: Ownership = SqliteOwnership(self._writer, self._readers)
         self.jobs: JobsFacet = SqliteJobs(self._writer, self._readers)
+        self.feed: FeedFacet = SqliteFeed(self._writer, self._readers)
         self.admin: AdminFacet = SqliteAdmin(self._writer, self._readers, path)
         self.outbox: OutboxSource | None = None
         self._datagrams = _datagrams(path.parent) if shared else None

@@ -20,6 +20,7 @@ The store must be new for each test; opening it again in the same test must find
 
 from posthouse.testing.conformance.catalogue import TestCatalogue
 from posthouse.testing.conformance.changes import TestChanges
+from posthouse.testing.conformance.feed import TestFeed
 from posthouse.testing.conformance.health import TestHealth
 from posthouse.testing.conformance.hints import TestHints
 from posthouse.testing.conformance.inbound import TestInbound
@@ -55,6 +56,7 @@ __all__ = [
     "TestCatalogue",
     "TestChanges",
     "TestDiscarding",
+    "TestFeed",
     "TestHealth",
     "TestHints",
     "TestInbound",

@@ -1,4 +1,4 @@
-"""Answers that are lost: the call was done, and who made it hears that nobody knows. So it is made again."""
+"""A store that does what it is asked, and whose answers are lost."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast

@@ -1,7 +1,7 @@
 """Answers that are lost: the call was done, and who made it hears that nobody knows. So it is made again."""
 
 import inspect
-from typing import Any, Final, TypeVar, get_type_hints
+from typing import Any, Final, get_type_hints
 
 import pytest
 from msgspec.structs import replace
@@ -17,33 +17,24 @@ from posthouse.testing.conformance.jobs import LATER, begin
 from posthouse.testing.conformance.ordering import ahead, check_order, keep, ordered
 from posthouse.testing.conformance.scene import Scene, Stores
 from posthouse.testing.conformance.unheard import outdated, repeated
+from posthouse.testing.conformance.unknown_feed import FeedUnknown
 from posthouse.testing.conformance.unknown_nodes import UnknownOfNodes
 from posthouse.testing.conformance.values import DAY_MS, LEASE_MS, NOW, SOURCE, Values, tenant
-
-T = TypeVar("T")
 
 #: Methods of the protocol that write nothing: they are asked again as they are.
 READS: Final = {
     *("work.survey", "work.fetch", "work.health"),
     *("catalogue.load", "catalogue.changes", "catalogue.endpoint", "catalogue.recall"),
     *("ledger.events", "ledger.find_events", "ledger.deliveries", "ledger.delivery", "ledger.attempts"),
-    *(
-        "ledger.waiting",
-        "ledger.audit",
-        "ownership.owners",
-        "ownership.nodes",
-        "jobs.job",
-        "jobs.jobs",
-        "admin.key_floor",
-        "admin.stats",
-    ),
-    "admin.retained_from",
+    *("ledger.waiting", "ledger.audit", "ownership.owners", "ownership.nodes", "jobs.job", "jobs.jobs"),
+    *("admin.key_floor", "admin.stats", "admin.retained_from"),
     *("inbound.waiting", "inbound.fetch", "inbound.quarantine", "inbound.expired", "inbound.quarantined_bytes"),
+    *("feed.read", "feed.start", "feed.end", "feed.lag", "feed.consumers", "feed.consumer"),
     *("inbound.requests", "inbound.request", "inbound.origin", "inbound.audit", "inbound.rhythms", "inbound.incidents"),
 }
 
 
-class TestUnknown(UnknownOfNodes):
+class TestUnknown(UnknownOfNodes, FeedUnknown):
     """Every method that writes: done and not heard, then done again, it gives what was promised, and is done once.
 
     Each method has the test that is named after it.

@@ -359,6 +359,7 @@ class Plan:
     source_acts: tuple[SourceAct, ...] = ()
     key_faults: tuple[KeyFault, ...] = ()
     dedupe_losses: tuple[DedupeLoss, ...] = ()
+    reads_feed: bool = False  #: somebody reads the feed all the while
     outage: float = 0.0  #: seconds between the end of what is published and the healing, in which nothing else happens
 
     def describe(self) -> str:

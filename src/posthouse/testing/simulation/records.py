@@ -297,6 +297,16 @@ class Finding:
         return f"{self.law}{when}: {self.message}"
 
 
+@dataclass(slots=True, eq=False)
+class FeedPageRecord:
+    """A page of the feed that a reader got, and went on behind."""
+
+    sent_at: float
+    ended_at: float
+    events: list[tuple[str, str]]  #: tenant and id of each
+    more: bool  #: False: nothing was behind it
+
+
 class Records:
     """Everything that was seen in one history."""
 
@@ -309,6 +319,7 @@ class Records:
         self.jobs: list[JobRecord] = []
         self.sources: list[SourceRecord] = []
         self.received: list[Received] = []
+        self.feed: list[FeedPageRecord] = []
         self.lives: list[Life] = []
         self.troubles: list[Trouble] = []
         self.reigns: list[Reign] = []

@@ -10,6 +10,7 @@ from posthouse.core.success import parse_success
 from posthouse.testing.disk import Disk
 from posthouse.testing.simulation.api_client import ApiClient
 from posthouse.testing.simulation.faults import SLOW_SECONDS, SLOW_SYNC, Faults
+from posthouse.testing.simulation.feed_reader import FeedReader
 from posthouse.testing.simulation.http_client import HttpClient
 from posthouse.testing.simulation.inspection import Inspector
 from posthouse.testing.simulation.key_host import KeyHost
@@ -110,6 +111,7 @@ class World:
         self._nonces = count(1)
         self._clients: list[HttpClient] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._reader: FeedReader | None = None
         self.operators: Operators
         self.stewards: Stewards
 
@@ -120,6 +122,9 @@ class World:
         await self.key_host.start()
         self.operators = Operators(self.plan, self._api, self.records, self.clock, self._is_over)
         self.stewards = Stewards(self.plan, self._api, self.records, self.clock, self._is_over)
+        if self.plan.reads_feed:
+            self._reader = FeedReader(self.plan, self._api(), self.records, self._is_over)
+            self._start([self._reader.run()])
         faults = self.faults.coroutines()
         node = asyncio.create_task(self.supervisor.run())
         self._start([*faults, *self._population()])
@@ -141,6 +146,8 @@ class World:
         await liveness.wait_for_people(self._tasks)
         await self.faults.evict()
         await liveness.wait_for_deliveries()
+        if self._reader is not None:
+            await self._reader.finish()
         self.supervisor.finish()
         await node
         for task in self._tasks:

@@ -52,6 +52,15 @@ new_events AS (
     ) AS e(request, key, id, environment, tenant, type, accepted_at, data, occurred_at, ordering_key, owed)
     WHERE fence.version = $2 AND e.request NOT IN (SELECT request FROM known)
 ),
+new_commit AS (
+    INSERT INTO feed_commits (place, first_key, last_key, size, keys)
+    SELECT
+        (SELECT base FROM feed_base) + pg_current_xact_id()::text::bigint,
+        min(e.key), max(e.key), count(*), array_agg(e.key ORDER BY e.key)
+    FROM fence, unnest($3::integer[], $4::bigint[]) AS e(request, key)
+    WHERE fence.version = $2 AND e.request NOT IN (SELECT request FROM known)
+    HAVING count(*) > 0
+),
 new_identities AS (
     INSERT INTO identities (environment, kind, value, tenant, fingerprint, event_key, event_id, owed)
     SELECT environment, kind, value, tenant, fingerprint, event_key, event_id, owed FROM claims
@@ -88,6 +97,18 @@ new_tenant_periods AS (
     SELECT p.environment, p.tenant, p.period
     FROM unnest($11::text[], $12::text[], $13::bigint[]) AS p(environment, tenant, period)
     ON CONFLICT (environment, tenant, period) DO NOTHING
+),
+new_commit AS (
+    INSERT INTO feed_commits (place, first_key, last_key, size, keys)
+    SELECT
+        (SELECT base FROM feed_base) + pg_current_xact_id()::text::bigint,
+        min(key), max(key), count(*), array_agg(key ORDER BY key)
+    FROM unnest($1::bigint[]) AS e(key)
+    HAVING count(*) > 0
+    ON CONFLICT (place) DO UPDATE SET  -- a transaction may accept several times
+        last_key = greatest(feed_commits.last_key, excluded.last_key),
+        size = feed_commits.size + excluded.size,
+        keys = feed_commits.keys || excluded.keys
 )
 INSERT INTO events (key, id, environment, tenant, type, accepted_at, occurred_at, ordering_key, owed, data)
 SELECT

@@ -7,6 +7,7 @@ from posthouse.testing.simulation.checkers import (
     density,
     duplicates,
     endings,
+    feed,
     invention,
     isolation,
     jobs,
@@ -46,6 +47,7 @@ def check(evidence: Evidence) -> None:
         rates,
         breaker,
         jobs,
+        feed,
         stopping,
         lasting,
     ):
