@@ -1,6 +1,6 @@
 """From a machine to a node that can listen: the same for a process, a rig, a drill and a simulation."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from posthouse.config import Config
@@ -38,6 +38,9 @@ class Machine:
     resolve: Resolve | None = None  #: looks names up; None: the operating system
     vfs: str | None = None  #: name of a registered SQLite VFS; None: the operating system's files
     offload: Offload | None = None  #: how the store's blocking calls leave the loop; None: threads
+    open_store: Callable[..., Awaitable[Store]] = (
+        open_store  #: takes what :func:`posthouse.store.open.open_store` takes
+    )
     reach: Reach = pass_by  #: hears every boundary as it is reached
     around_transport: Callable[[Transport], Transport] = _unchanged  #: gets the transport, returns the one to use
 
@@ -73,7 +76,7 @@ async def assemble(config: Config, machine: Machine) -> Assembled:
     clock = machine.clock
     policy = AddressPolicy(config.allow_networks)
     metrics = Metrics()
-    store = await open_store(
+    store = await machine.open_store(
         config.data if config.database is None else config.database.get_secret_value(),
         clock=clock,
         commit_interval_ms=config.commit_interval_ms,

@@ -27,6 +27,8 @@ from posthouse.testing.simulation.rows import AttemptRow, EventRow, Pair, Rows
 
 TEST_TYPE: Final = "posthouse.test"
 FOREVER: Final = float("inf")
+LANES: Final = frozenset({"intake", "settle", "inbound", "misc", "pulse"})  #: connections of a node that writes
+_ON_ITS_WAY: Final = 0.1  #: seconds that a request may arrive after it was sent, when nothing is wrong
 RENEWAL_SECONDS: Final = 2.5  #: between two renewals of leases, the commit included, when nothing is wrong
 
 
@@ -79,6 +81,11 @@ class Evidence:
         self.endpoint: dict[int, EndpointRecord] = {record.number: record for record in records.endpoints}
         self.number_of: dict[int, int] = {key: int(row.url.rpartition("/")[2]) for key, row in rows.endpoints.items()}
         self.key_of: dict[int, int] = {number: key for key, number in self.number_of.items()}
+        self._failovers = sorted(records.failovers, key=lambda failover: failover.at)
+        self._forgotten = [
+            {(row.tenant, row.id): row for row in failover.events.values()} for failover in self._failovers
+        ]
+        self._rejoined: dict[tuple[float, int], float] = {}
         self.requests: dict[Pair, list[Received]] = defaultdict(list)
         for request in sorted(records.received, key=lambda r: r.at):
             for event_id in request.event_ids:
@@ -97,7 +104,44 @@ class Evidence:
         record = self.endpoint.get(request.endpoint)
         row = None if record is None else self.event_of.get((record.tenant, event_id))
         key = self.key_of.get(request.endpoint)
-        return None if row is None or key is None else (row.key, key)
+        if row is None or key is None or self.ghost_of(request, event_id) is not None:
+            return None
+        return row.key, key
+
+    # -- what a failover forgot -----------------------------------------------------------------
+
+    def ghost_of(self, request: Received, event_id: str) -> tuple[EventRow, set[int]] | None:
+        """The event as a request has it that was sent of one which a failover forgot; and keys of its endpoint then.
+
+        It was visible, and nobody was told that it is durable; who published it may have done so again. Whoever sent
+        it had not heard of the failover yet.
+        """
+        record = self.endpoint.get(request.endpoint)
+        for failover, forgotten in zip(self._failovers, self._forgotten, strict=True):
+            row = None if record is None else forgotten.get((record.tenant, event_id))
+            if row is not None and request.at <= self._heard_at(failover.at, request.life) + _ON_ITS_WAY:
+                again = self.event_of.get((row.tenant, row.id))
+                if again is not None and _was_there(self, again, request.at):
+                    continue
+                keys = {key for number, key in failover.endpoints if number == request.endpoint}
+                return row, keys | {self.key_of.get(request.endpoint, 0)}
+        return None
+
+    def _heard_at(self, at: float, life: int) -> float:
+        """When a life that was there at a failover was connected with the new server, or ended; 0: it began later."""
+        known = self._rejoined.get((at, life))
+        if known is None:
+            lived = self.life(life)
+            known = 0.0
+            if lived is not None and lived.began_at <= at:
+                joined: dict[str, float] = {}
+                for when, whose, name in self.records.joins:
+                    if whose == life and when > at:
+                        joined.setdefault(name, when)
+                all_of_them = max(joined[name] for name in LANES) if LANES <= set(joined) else FOREVER
+                known = min(all_of_them, lived.ended_at or FOREVER)
+            self._rejoined[at, life] = known
+        return known
 
     def name_of(self, pair: Pair) -> str:
         """A delivery in words."""
@@ -207,8 +251,14 @@ class Evidence:
         return found if latest is not None else [None, *found]
 
 
+def _was_there(evidence: Evidence, row: EventRow, at: float) -> bool:
+    """Whether an event was accepted before a time."""
+    span = evidence.wall_span(row.accepted_at, 1, until=at)
+    return span is not None
+
+
 def _of_one(request: Received, event_id: str) -> Received:
     """A request as one of its events saw it."""
-    if len(request.event_ids) == 1 and event_id not in request.not_taken:
+    if event_id == request.event_id and event_id not in request.not_taken:
         return request
     return replace(request, event_id=event_id, succeeded=request.succeeded and event_id not in request.not_taken)

@@ -14,12 +14,17 @@ from posthouse.core.jobs import JobKind, JobMode
 from posthouse.core.rules import DEFAULT_RULES, Rules, TenantRules
 from posthouse.testing.disk import Call, DiskError, FileKind
 
-API_ADDRESS: Final = "203.0.115.1"
 API_PORT: Final = 8400
 HOOK_PORT: Final = 8080
 KEY_HOST: Final = "na.myconnectwise.net"  #: where the keys of one sender stand
 KEY_ADDRESS: Final = "203.0.116.1"
 KEY_PORT: Final = 80
+
+
+def api_address(node: int) -> str:
+    """Where a node listens."""
+    return f"203.0.115.{node + 1}"
+
 
 #: Failpoints of histories with sources, of a first start, of a stop, of a long log; and those that a history comes to
 #: all the time.
@@ -29,6 +34,22 @@ STOPPING: Final = (Failpoint.LEASE_RELEASING, Failpoint.LEASE_RELEASED)
 CHECKPOINTING: Final = tuple(point for point in Failpoint if point.startswith("checkpoint."))
 RUNNING: Final = tuple(
     point for point in Failpoint if point not in {*RECEIVING, *MIGRATING, *STOPPING, *CHECKPOINTING, *OF_DATABASES}
+)
+#: Within transactions of the embedded engine.
+IN_THE_ENGINE: Final = frozenset(
+    {
+        Failpoint.ACCEPT_BEGUN,
+        Failpoint.ACCEPT_IDENTIFIED,
+        Failpoint.ACCEPT_WRITTEN,
+        Failpoint.SETTLE_FENCED,
+        Failpoint.SETTLE_WRITTEN,
+        Failpoint.LEASE_WRITTEN,
+        Failpoint.COMMIT_DONE,
+    }
+)
+#: What a node comes to whose database does the rest.
+ON_A_DATABASE: Final = tuple(
+    point for point in (*RECEIVING, *RUNNING, *sorted(OF_DATABASES)) if point not in IN_THE_ENGINE
 )
 
 
@@ -298,6 +319,7 @@ class CrashPlan:
     nth: int = 1
     point: Failpoint | None = None
     pause: float = 0.5  #: seconds until the next start
+    node: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +334,7 @@ class FreezePlan:
     holds: float  #: seconds that it keeps them
     releases: bool  #: it gives them back; else its lease runs out
     slow: bool = False  #: the disk is slow when the process goes on, so that it cannot soon find out what happened
+    node: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +351,32 @@ class StopPlan:
 
     at: float
     pause: float
+    node: int = 0
+
+
+class Rift(StrEnum):
+    """What is wrong with the database, or with the way to it."""
+
+    SLOW = "slow"  #: everything that is said takes longer
+    LOSSY = "lossy"  #: connections break on the way to the server or back, done or not
+    CUT = "cut"  #: all connections break at once
+    DARK = "dark"  #: a node and the server hear nothing of each other
+    RESTART = "restart"  #: the server ends, and is there again
+    FAILOVER = "failover"  #: the server is lost, its standby takes over
+    ALONE = "alone"  #: the standby is away, and commits wait for it
+    CANCELLED = "cancelled"  #: the same, and the waits are cut short
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFault:
+    """The database is worse for a while, from ``at`` on, as soon as so many transactions are to be committed."""
+
+    at: float
+    rift: Rift
+    seconds: float
+    nth: int = 0  #: 0: at once, not in the middle of a commit
+    silent: bool = False  #: of a server that is lost: nobody says so
+    node: int | None = None  #: whose way it is; None: everybody's
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +408,8 @@ class Plan:
     source_acts: tuple[SourceAct, ...] = ()
     key_faults: tuple[KeyFault, ...] = ()
     dedupe_losses: tuple[DedupeLoss, ...] = ()
+    database_faults: tuple[DatabaseFault, ...] = ()
+    nodes: int = 0  #: on one database; 0: a single one, whose store is embedded
     outage: float = 0.0  #: seconds between the end of what is published and the healing, in which nothing else happens
 
     def describe(self) -> str:

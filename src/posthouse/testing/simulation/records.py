@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from posthouse.core.rules import DEFAULT_RULES, Rules
+from posthouse.testing.simulation.database.failover import Failover
 from posthouse.testing.simulation.plan import JobPlan, Mood, SourcePlan, SourceVerb
 
 
@@ -37,6 +38,7 @@ class Call:
     status: int | None = None
     code: str | None = None  #: of the problem
     answer: Any = None  #: decoded JSON
+    node: int = 0  #: that was asked
 
     @property
     def may_have_worked(self) -> bool:
@@ -236,10 +238,11 @@ class Received:
 
 @dataclass(slots=True, eq=False)
 class Life:
-    """One process of the node."""
+    """One process of a node."""
 
     number: int
     began_at: float
+    node: int = 0
     ready_at: float | None = None
     stopping_at: float | None = None
     ended_at: float | None = None
@@ -312,6 +315,8 @@ class Records:
         self.lives: list[Life] = []
         self.troubles: list[Trouble] = []
         self.reigns: list[Reign] = []
+        self.failovers: list[Failover] = []
+        self.joins: list[tuple[float, int, str]] = []  #: to a database: when, which life, and which of its connections
         self.samples: list[Sample] = []
         self.findings: list[Finding] = []
         self.log: list[tuple[float, int, str, str]] = []  #: time, life, name, detail

@@ -47,10 +47,15 @@ def _check_request(evidence: Evidence, request: Received) -> None:
     rows = []
     for event_id in request.event_ids:
         row = evidence.event_of.get((record.tenant, event_id))
+        keys = {evidence.key_of.get(request.endpoint, 0)}
+        ghost = evidence.ghost_of(request, event_id)
+        if ghost is not None:
+            records.counts["ghosts"] += 1
+            row, keys = ghost
         if row is None:
             records.find("I2 loss", f"{event_id} was delivered, and is not in the store", request.at)
             return
-        if evidence.key_of.get(request.endpoint) not in row.owed:
+        if keys.isdisjoint(row.owed):
             records.find(LAW, f"{row.id} was sent to endpoint {request.endpoint}, which it is not owed to", request.at)
         if shapes.withheld(record.rules, row) is not None:
             message = f"{row.id} was sent to endpoint {request.endpoint}, whose rules cannot be evaluated for it"
