@@ -21,6 +21,7 @@ from posthouse.core.delivery import State
 from posthouse.core.model import Attempt, Environment, Event, Lane, Obligation, slot_of
 from posthouse.store.open import open_store
 from posthouse.store.protocol import AcceptRequest, NewEvent, Settled, Settlement, Store
+from posthouse.testing.seizing import seize
 
 DATA = b'{"id": "' + b"x" * 437 + b'"}'  # 450 bytes
 BATCHES = (1, 4, 16, 64, 256)
@@ -147,7 +148,7 @@ async def run(arguments: argparse.Namespace) -> None:
             events = max(size * 8, arguments.events * min(size, 64) // 64)
             with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
                 store = await open_store(Path(directory) / "store", clock=SystemClock(), commit_interval_ms=0)
-                epochs = await store.ownership.acquire("bench", now=0, lease_ms=1 << 50)
+                epochs = dict((await seize(store.ownership, "bench", now=0)).epochs)
                 load = Load(epochs, arguments.endpoints, identities=arguments.identities)
                 cpu, wall = await measure(store, load, size, events)
                 await store.close()

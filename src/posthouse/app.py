@@ -62,6 +62,7 @@ async def _serve(config: Config, machine: Machine) -> int:
             ) from error
         url = _url(config.host, port)
         _write_private(config.data / NODE_FILE, msgspec.json.encode({"url": url, "pid": os.getpid()}).decode())
+        await node.listens_at(url)
         log(Log.NODE_STARTED, url=url, data=str(config.data), version=__version__)
         print(f"Posthouse listens on {url}; {_where_keys_are(config.data / API_KEY_FILE)}.", flush=True)  # noqa: T201
         # What was made until now lives as long as the process: keep the collector from walking it.

@@ -1,5 +1,7 @@
 """From a machine to a node that can listen: the same for a process, a rig, a drill and a simulation."""
 
+import os
+import platform
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -38,9 +40,9 @@ class Machine:
     resolve: Resolve | None = None  #: looks names up; None: the operating system
     vfs: str | None = None  #: name of a registered SQLite VFS; None: the operating system's files
     offload: Offload | None = None  #: how the store's blocking calls leave the loop; None: threads
-    open_store: Callable[..., Awaitable[Store]] = (
-        open_store  #: takes what :func:`posthouse.store.open.open_store` takes
-    )
+    open_store: Callable[..., Awaitable[Store]] = open_store  #: is called as that of :mod:`posthouse.store.open`
+    host: str = field(default_factory=platform.node)  #: its name, for people
+    process_id: int = field(default_factory=os.getpid)  #: of the node on it, for people
     reach: Reach = pass_by  #: hears every boundary as it is reached
     around_transport: Callable[[Transport], Transport] = _unchanged  #: gets the transport, returns the one to use
 
@@ -102,6 +104,8 @@ async def assemble(config: Config, machine: Machine) -> Assembled:
             policy=policy,
             resolve=machine.resolve or resolver,
             outbox=None if config.outbox is None else open_outbox(config.outbox.get_secret_value(), store),
+            host=machine.host,
+            process_id=machine.process_id,
             reach=machine.reach,
         )
         node = Node(config, ports, key_floor=await store.admin.key_floor(), metrics=metrics)

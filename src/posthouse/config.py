@@ -59,6 +59,10 @@ class Config(BaseModel):
         default=None,
         description="Address (postgresql://…) of another database whose outbox is drained; secret.",
     )
+    role: Literal["all", "engine", "edge"] = Field(
+        default="all",
+        description="What the node does: edge accepts and answers the API, engine delivers, all does both.",
+    )
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8400, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
     allow_networks: tuple[str, ...] = Field(

@@ -1,20 +1,24 @@
 """One node, put together: settings and ports become objects here, and nowhere else."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from starlette.types import ASGIApp
 
+from posthouse import __version__
 from posthouse.api.application import create_app
 from posthouse.api.health import Readiness
 from posthouse.config import Config
 from posthouse.core.address import AddressPolicy
 from posthouse.core.errors import PosthouseError
 from posthouse.core.failpoints import Reach, pass_by
+from posthouse.core.nodes import Role
 from posthouse.core.ports import Clock, Entropy
 from posthouse.engine.engine import Engine
+from posthouse.engine.membership import Membership
 from posthouse.engine.recovery import Recovery
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.follower import Follower
@@ -26,11 +30,10 @@ from posthouse.gateway.target_check import Resolve
 from posthouse.inbox.inbox import Inbox
 from posthouse.inbox.keeper import Keeper
 from posthouse.ingest.edge import InboundEdge
-from posthouse.store.protocol import OutboxSource, Store, StoreStats
+from posthouse.store.protocol import Joining, OutboxSource, Store, StoreStats
 from posthouse.telemetry import Log, Metrics, log
 from posthouse.transport.protocol import Transport
 
-NODE_NUMBER: Final = 1  #: part of every key; one node at a time opens an embedded store
 _NAME_BYTES: Final = 8
 _STATS_SECONDS: Final = 10.0
 _FIRST_KEY_NAME: Final = "first key"
@@ -47,6 +50,8 @@ class Ports:
     policy: AddressPolicy
     resolve: Resolve
     outbox: OutboxSource | None = None  #: in another database; the node closes it
+    host: str = ""  #: name of the machine, for people
+    process_id: int = 0  #: for people
     reach: Reach = pass_by
 
 
@@ -59,19 +64,31 @@ class Node:
         self._drain_seconds = config.drain_seconds
         self._stopping = False
         self.metrics = metrics or Metrics()
-        self.name = f"node-{entropy.token(_NAME_BYTES).hex()}"
+        new_key = KeySource(clock, node=0, floor=key_floor)
+        self._role = Role(config.role)
+        self.membership = self._make_membership(new_key)
         catalogue = Catalogue(store.catalogue)
         self._follower = Follower(catalogue)
+        self._unfinished: list[Callable[[Collection[int]], Awaitable[int]]] = []
+        self._hurry = asyncio.Event()
         self.engine = self._make_engine(config, catalogue)
-        new_key = KeySource(clock, node=NODE_NUMBER, floor=key_floor)
+        relay = self.engine.relay
         router = EventRouter(catalogue, fresh_seconds=config.fresh_seconds)
         refused = RefusedRoom(store.inbound)
-        self._keeper = Keeper(store.inbound, catalogue, refused, clock=clock, new_key=new_key, metrics=self.metrics)
+        self._keeper = Keeper(
+            store.inbound,
+            catalogue,
+            refused,
+            clock=clock,
+            new_key=new_key,
+            metrics=self.metrics,
+            is_ours=self.engine.works_for,
+        )
         self.inbox = Inbox(
             store.inbound,
             catalogue,
             router,
-            self.engine,
+            relay,
             self._keeper,
             transport=ports.transport,
             clock=clock,
@@ -82,7 +99,7 @@ class Node:
         self.gateway = Gateway(
             store,
             catalogue,
-            self.engine,
+            relay,
             self.inbox,
             metrics=self.metrics,
             clock=clock,
@@ -94,9 +111,20 @@ class Node:
             router=router,
             refused=refused,
             outboxes=[outbox for outbox in (store.outbox, ports.outbox) if outbox is not None],
+            watcher=self.membership,
+            accepts=self._role is not Role.ENGINE,
             reach=ports.reach,
         )
-        edge = InboundEdge(catalogue, self.gateway.receiver, clock, self.metrics, public_url=config.public_url)
+        catalogue.tell(self.engine, self.inbox)  # what other nodes changed is no news to them
+        relay.returned = self.inbox.returned
+        edge = InboundEdge(
+            catalogue,
+            self.gateway.receiver,
+            clock,
+            self.metrics,
+            public_url=config.public_url,
+            accepts=self._role is not Role.ENGINE,
+        )
         self.direct = edge.direct
         self.app: ASGIApp = create_app(
             self.gateway,
@@ -111,6 +139,35 @@ class Node:
         self._store_bytes = self._wal_bytes = 0
         self._show()
 
+    @property
+    def name(self) -> str:
+        """The name of this life, on the register of nodes."""
+        return self.membership.name
+
+    def _make_membership(self, new_key: KeySource) -> Membership:
+        ports = self._ports
+
+        def new_name() -> str:
+            return f"node-{ports.entropy.token(_NAME_BYTES).hex()}"
+
+        me = Joining(
+            name=new_name(),
+            role=self._role,
+            version=__version__,
+            host=ports.host,
+            process_id=ports.process_id,
+            url=None,
+            joined_at=ports.clock.now_ms(),
+        )
+        return Membership(
+            ports.store.ownership,
+            ports.clock,
+            me,
+            alone=ports.store.alone,
+            new_name=new_name,
+            renumbered=new_key.renumber,
+        )
+
     def _make_engine(self, config: Config, catalogue: Catalogue) -> Engine:
         ports = self._ports
         return Engine(
@@ -120,7 +177,8 @@ class Node:
             clock=ports.clock,
             entropy=ports.entropy,
             metrics=self.metrics,
-            node=self.name,
+            membership=self.membership,
+            moved=self._moved,
             disable=lambda endpoint, reason: self.gateway.endpoints.disable(endpoint.key, reason),
             agreed=lambda endpoint: self.gateway.handshakes.agreed(endpoint),  # noqa: PLW0108 - it is made below
             in_flight_max=config.in_flight_max,
@@ -137,26 +195,29 @@ class Node:
         self.metrics.gauge("intake_waiting", lambda: self.gateway.intake.waiting)
         self.metrics.gauge("inbox_arriving", lambda: self.gateway.receiver.waiting)
 
-    async def start(self, *, keep_first_key: Callable[[str], None]) -> None:
-        """Read the catalogue, begin to deliver; on a new store make the first API key.
+    async def start(self, *, keep_first_key: Callable[[str], None], former: Collection[str] = ()) -> None:
+        """Read the catalogue, get on the register, begin to deliver; on a new store make the first API key.
 
-        The embedded store is open in one process only, so whoever held its slots before is dead.
-        ``keep_first_key`` gets the key's text, which the store never holds, before the key is stored.
+        ``keep_first_key`` gets the key's text, which the store never holds, before the key is stored. ``former``: names
+        of lives of this node that have surely ended, so that nobody has to wait until their silence says so.
         """
         gateway = self.gateway
         await gateway.catalogue.refresh()
+        await self.membership.join(former=former)
         await gateway.keys.create_first(_FIRST_KEY_NAME, before_stored=keep_first_key)
         await self._keeper.start()
         owners = await self._ports.store.ownership.owners()
-        await self.engine.start(
-            dead=sorted({owner for owner, _, _ in owners.values() if owner is not None}),
-            leased_until=max((until for _, _, until in owners.values()), default=0),
-        )
+        await self.engine.start(leased_until=max((until for _, _, until in owners.values()), default=0))
         self.inbox.start()
         self._recovery.start()
-        gateway.outbox.start()
+        if self._role is not Role.EDGE:
+            gateway.outbox.start()
         self._follower.start()
         self._watch = asyncio.create_task(self._keep_house())
+
+    async def listens_at(self, url: str) -> None:
+        """Let other nodes, and people, know where the API of this node is. Raises StoreUnavailable."""
+        await self.membership.listens_at(url)
 
     async def stop(self, *, drain_seconds: float | None = None) -> None:
         """Answer what was taken, drain, release the slots, close everything. Idempotent."""
@@ -175,19 +236,28 @@ class Node:
         await self._ports.transport.close()
         await self._ports.store.close()
 
+    def _moved(self) -> None:
+        """Slots came, or a node went: somebody may have left something half done in those that are this node's."""
+        self._unfinished = [self.gateway.endpoints.finish_deletions, self.gateway.endpoints.finish_reorders]
+        self._hurry.set()
+
     async def _keep_house(self) -> None:
-        """Finish what an earlier life left half done, then keep the gauges of the store up to date."""
-        unfinished = [self.gateway.endpoints.finish_deletions, self.gateway.endpoints.finish_reorders]
+        """Finish what an ended life left half done, and keep the gauges of the store up to date."""
         while True:
+            self._hurry.clear()
             try:
-                while unfinished:
-                    await unfinished[0]()
-                    unfinished.pop(0)
+                while self._unfinished:
+                    finish = self._unfinished[0]
+                    await finish(sorted(self.engine.leases.epochs))
+                    if self._unfinished and self._unfinished[0] is finish:
+                        self._unfinished.pop(0)
                 self._note(await self._ports.store.admin.stats())
                 await self._ports.store.admin.make_room(now=self._ports.clock.now_ms())
             except PosthouseError as error:  # a database comes back
                 log(Log.LOOP_FAILED, exc_info=error, loop="house")
-            await asyncio.sleep(_STATS_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STATS_SECONDS):
+                    await self._hurry.wait()
 
     def _note(self, stats: StoreStats) -> None:
         self._store_bytes, self._wal_bytes = stats.bytes_used, stats.bytes_wal

@@ -26,6 +26,7 @@ from posthouse.testing.conformance import (
     TestJobSteps,
     TestLedger,
     TestLife,
+    TestNodes,
     TestOrder,
     TestOvertaken,
     TestOwnership,
@@ -37,6 +38,7 @@ from posthouse.testing.conformance import (
     TestSettling,
     TestSourceBooks,
     TestUnknown,
+    TestUnquiet,
     TestWaiting,
 )
 from posthouse.testing.manual_clock import ManualClock
@@ -60,6 +62,7 @@ __all__ = [
     "TestJobsAndOrder",
     "TestLedger",
     "TestLife",
+    "TestNodes",
     "TestOrder",
     "TestOvertaken",
     "TestOwnership",
@@ -71,6 +74,7 @@ __all__ = [
     "TestSettling",
     "TestSourceBooks",
     "TestUnknown",
+    "TestUnquiet",
     "TestWaiting",
 ]
 

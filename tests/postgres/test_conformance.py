@@ -26,6 +26,7 @@ from posthouse.testing.conformance import (
     TestJobSteps,
     TestLedger,
     TestLife,
+    TestNodes,
     TestOrder,
     TestOvertaken,
     TestOwnership,
@@ -38,6 +39,7 @@ from posthouse.testing.conformance import (
     TestSettling,
     TestSourceBooks,
     TestUnknown,
+    TestUnquiet,
     TestWaiting,
 )
 from posthouse.testing.postgres.cluster import Cluster
@@ -62,6 +64,7 @@ __all__ = [
     "TestJobsAndOrder",
     "TestLedger",
     "TestLife",
+    "TestNodes",
     "TestOrder",
     "TestOvertaken",
     "TestOwnership",
@@ -74,6 +77,7 @@ __all__ = [
     "TestSettling",
     "TestSourceBooks",
     "TestUnknown",
+    "TestUnquiet",
     "TestWaiting",
 ]
 

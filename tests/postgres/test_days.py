@@ -13,9 +13,10 @@ from posthouse.store.postgres.days import DAY_MS, TABLES, day_of, keys_of, make_
 from posthouse.store.postgres.dsn import SCHEMA
 from posthouse.store.postgres.store import PostgresStore
 from posthouse.testing.conformance.scene import Scene
-from posthouse.testing.conformance.values import LEASE_MS, NOW, Values
+from posthouse.testing.conformance.values import NOW, Values
 from posthouse.testing.postgres.cluster import Cluster
 from posthouse.testing.postgres.databases import connect, drop_database, make_database, open_store_at
+from posthouse.testing.seizing import seize
 
 Looker: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 TODAY = day_of(NOW)
@@ -58,8 +59,8 @@ REOPENED = "INSERT INTO reopened (event_key, endpoint_key, round, previous_state
 
 
 async def scene_of(store: PostgresStore) -> Scene:
-    epochs = await store.ownership.acquire("node", now=NOW, lease_ms=LEASE_MS)
-    return Scene(store, "node", epochs, Values())
+    grant = await seize(store.ownership, "node", now=NOW)
+    return Scene(store, "node", dict(grant.epochs), Values())
 
 
 async def test_each_table_has_the_days_that_come(store: PostgresStore, looker: Looker) -> None:

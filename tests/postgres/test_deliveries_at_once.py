@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from posthouse.core.delivery import State
 from posthouse.core.errors import StoreUnavailable
-from posthouse.core.model import Environment, slot_of
+from posthouse.core.model import SLOTS, Environment, slot_of
 from posthouse.core.rules import Order
 from posthouse.store.postgres import intake
 from posthouse.store.postgres.binding import order_bucket
@@ -123,7 +123,7 @@ async def test_what_waited_for_the_catalogue_is_routed_again(nodes: Nodes, outsi
     change = "UPDATE catalogue SET version = version + 1"
     assert await result_behind(outside, change, of=lambda: scene.accept(new, version=0)) == StaleCatalogue(1)
     assert await scene.events() == []
-    assert await scene.store.work.survey() == []
+    assert await scene.survey() == []
 
 
 async def test_a_new_tenant_comes_once(nodes: Nodes) -> None:
@@ -292,7 +292,7 @@ async def test_who_may_change_a_turn_holds_its_guard(nodes: Nodes, outside: Outs
         "discard_endpoint": lambda: work.discard_endpoint(7, reason="deleted", now=NOW, limit=10),
         "reorder": lambda: work.reorder(7, Order.FIFO, now=NOW, limit=10),
         "give_up_order": lambda: work.reorder(7, Order.NONE, now=NOW, limit=10),
-        "retime": lambda: work.retime(now=NOW - 1, after=(0, 0), limit=10),
+        "retime": lambda: work.retime(range(SLOTS), now=NOW - 1, after=(0, 0), limit=10),
     }
     change = "UPDATE order_guards SET bucket = bucket WHERE bucket = $1"
     await result_behind(outside, change, order_bucket(7, "a"), of=commands[command])
@@ -379,7 +379,7 @@ async def test_order_is_kept_in_a_storm(nodes: Nodes, cluster: Cluster, database
             await node.store.work.supersede(some, now=NOW)
             for event_key, endpoint_key in some[:3]:
                 await node.store.work.retry(event_key, endpoint_key, now=NOW + n)
-            await node.store.work.retime(now=NOW - 1, after=(0, 0), limit=50)
+            await node.store.work.retime(range(SLOTS), now=NOW - 1, after=(0, 0), limit=50)
             await node.store.work.discard_endpoint(8 + n % 2, reason="deleted", now=NOW, limit=3)
 
     await asyncio.gather(

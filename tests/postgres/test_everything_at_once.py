@@ -15,7 +15,7 @@ from posthouse.core.delivery import State
 from posthouse.core.errors import IdempotencyConflict
 from posthouse.core.inbound import WHOLE, IncidentKind, Objection, Resolution, Rhythm
 from posthouse.core.jobs import Job, JobEntry, JobFilter, JobKind, JobState
-from posthouse.core.model import EndpointState, Environment, Health
+from posthouse.core.model import SLOTS, EndpointState, Environment, Health
 from posthouse.core.rules import Order
 from posthouse.store.protocol import (
     Accepted,
@@ -30,9 +30,10 @@ from posthouse.store.protocol import (
 )
 from posthouse.testing.conformance import Scene, Stores
 from posthouse.testing.conformance.ordering import ahead, check_order, drain, keep
-from posthouse.testing.conformance.values import LEASE_MS, NOW, tenant
+from posthouse.testing.conformance.values import NOW, tenant
 from posthouse.testing.postgres.cluster import Cluster
 from posthouse.testing.postgres.databases import deadlocks, drop_database, make_database, open_store_at
+from posthouse.testing.seizing import seize
 
 NODES: Final = 4
 HANDS: Final = 5  #: of each node, each busy with one thing at a time
@@ -150,12 +151,12 @@ class Everything:
         await node.store.work.reorder(endpoint, order, now=NOW, limit=20)
 
     async def retime(self, node: Scene) -> None:
-        await node.store.work.retime(now=NOW - 1, after=self._chance.choice(self._places), limit=20)
+        await node.store.work.retime(range(SLOTS), now=NOW - 1, after=self._chance.choice(self._places), limit=20)
 
     async def note_health(self, node: Scene) -> None:
         endpoint = self._chance.choice(FREE)
         health = Health(endpoint_key=endpoint, failing_since=NOW) if self._chance.random() < 0.5 else None
-        await node.store.work.put_health(endpoint, health)
+        await node.put_health(endpoint, health)
 
     # -- what comes in --------------------------------------------------------------------------
 
@@ -256,9 +257,7 @@ class Everything:
     async def take_over(self, node: Scene) -> None:
         """Sometimes all slots change hands."""
         if self._chance.random() < 0.3:
-            others = {owner for owner, _, _ in (await node.store.ownership.owners()).values() if owner is not None}
-            dead = others - {node.node}
-            self._epochs |= await node.store.ownership.acquire(node.node, now=NOW, lease_ms=LEASE_MS, dead=dead)
+            self._epochs |= (await seize(node.store.ownership, node.node, now=NOW)).epochs
         await node.store.admin.probe(now=NOW)
 
     async def read(self, node: Scene) -> None:

@@ -8,9 +8,11 @@ import pytest
 
 from posthouse.store.postgres.store import PostgresStore
 from posthouse.store.postgres.transact import Guards, Transaction
+from posthouse.store.protocol import Grant
 from posthouse.testing.postgres.cluster import Cluster
 from posthouse.testing.postgres.databases import connect, deadlocks, drop_database, make_database, open_store_at
 from posthouse.testing.postgres.waiting import until
+from posthouse.testing.seizing import joining, seize
 
 
 @pytest.fixture
@@ -96,18 +98,19 @@ async def test_others_do_not(nodes: list[PostgresStore], first: Guards, second: 
 async def test_a_slot_is_held_at_its_epoch(nodes: list[PostgresStore]) -> None:
     """And it does not change hands meanwhile."""
     one, other = nodes
-    epochs = await one.ownership.acquire("one", now=1, lease_ms=10)
+    epochs = (await seize(one.ownership, "one", now=1)).epochs
+    await other.ownership.join(joining("other"))
     held: list[frozenset[int]] = []
 
     async def look(transaction: Transaction) -> None:
         held.append(transaction.held)
-        taking.append(asyncio.ensure_future(other.ownership.acquire("other", now=1, lease_ms=10, dead=("one",))))
+        taking.append(asyncio.ensure_future(other.ownership.acquire("other", now=1, lease_ms=10, dead={"one": 0})))
         await asyncio.sleep(0)
 
-    taking: list[asyncio.Future[dict[int, int]]] = []
+    taking: list[asyncio.Future[Grant]] = []
     await one.lanes.settle.transact(look, Guards(slots=((3, epochs[3]), (4, epochs[4] + 1), (5, epochs[5]))))
     assert held == [{3, 5}]
-    assert (await taking[0])[3] == epochs[3] + 1
+    assert (await taking[0]).epochs[3] == epochs[3] + 1
     taking.clear()
     await one.ownership.release("other")
     await one.lanes.settle.transact(look, Guards(slots=((3, epochs[3] + 1),)))
@@ -132,7 +135,7 @@ async def test_nobody_waits_in_a_circle(cluster: Cluster, database: str, nodes: 
         for _ in range(60):
             lane = chance.choice(store.lanes)
             if chance.random() < 0.1:
-                await store.ownership.acquire(chance.choice("ab"), now=1, lease_ms=0)
+                await seize(store.ownership, chance.choice("ab"), now=1)
             await lane.transact(nothing, some())
 
     await asyncio.gather(*(busy(store) for store in nodes for _ in range(4)))

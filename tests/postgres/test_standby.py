@@ -21,6 +21,7 @@ from posthouse.testing.postgres.cluster import Cluster
 from posthouse.testing.postgres.databases import EMPTY, connect, drop_database, make_database
 from posthouse.testing.postgres.replication import free_ports
 from posthouse.testing.postgres.waiting import until
+from posthouse.testing.seizing import seize
 
 WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
@@ -137,7 +138,7 @@ async def test_a_stalled_lane_leaves_a_backend_that_ended(primary: Cluster, stor
 
 
 async def test_a_store_outlives_a_crash_of_its_server(primary: Cluster, store: PostgresStore) -> None:
-    await store.ownership.acquire("me", now=1, lease_ms=10)
+    await seize(store.ownership, "me", now=1)
     primary.crash()
     with pytest.raises(StoreUnavailable):
         await store.admin.probe(now=2)

@@ -10,12 +10,13 @@ import msgspec
 
 from posthouse.core.delivery import State
 from posthouse.core.ids import EVENT, make_id, next_key
-from posthouse.core.limits import LEASE_MS, LEASE_RENEW_MS
+from posthouse.core.limits import LEASE_RENEW_MS
 from posthouse.core.model import Attempt, Environment, Event, Lane, Obligation, slot_of
 from posthouse.store.open import open_store
 from posthouse.store.protocol import AcceptRequest, NewEvent, Settlement, Store
 from posthouse.store.sqlite.store import DATABASE
 from posthouse.system import SystemClock
+from posthouse.testing.seizing import seize
 
 _NODE = "replay-rig"
 _BATCH = 250  # events in one transaction
@@ -45,7 +46,7 @@ async def _fill(store: Store, clock: SystemClock, endpoints: Sequence[int], even
     for start in range(0, events, _BATCH):
         if clock.monotonic() >= renew_at:
             renew_at = clock.monotonic() + LEASE_RENEW_MS / 1_000
-            epochs = await store.ownership.acquire(_NODE, now=clock.now_ms(), lease_ms=LEASE_MS)
+            epochs = dict((await seize(store.ownership, _NODE, now=clock.now_ms())).epochs)
         new = []
         for number in range(start, min(start + _BATCH, events)):
             now = clock.now_ms()
@@ -67,7 +68,7 @@ async def _fill(store: Store, clock: SystemClock, endpoints: Sequence[int], even
         assert isinstance(results[0], tuple), results
         before = list(_delivered(new, epochs, clock.now_ms()))
     await store.work.settle(before)
-    await store.ownership.release(_NODE)
+    await store.ownership.leave(_NODE)
     return ids
 
 

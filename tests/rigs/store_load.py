@@ -50,8 +50,7 @@ class Load:
     def begin(self, rows: Rows) -> Acquire:
         """A node begins: it takes the slots of whoever had them, who must be dead."""
         self._lives += 1
-        dead = {owner for owner, _epoch, _until in rows["slots"].values() if owner is not None}
-        return Acquire(f"node-{self._lives}", self._tick(), LEASE_MS, tuple(sorted(dead)))
+        return Acquire(f"node-{self._lives}", self._tick(), LEASE_MS, begins=True)
 
     def batch(self, rows: Rows) -> list[Operation]:
         """Operations for one turn of the loop, in the order in which the writer runs them."""

@@ -19,6 +19,7 @@ from posthouse.store.protocol import (
     Store,
 )
 from posthouse.store.sqlite.rows import PERIOD_BITS
+from posthouse.testing.seizing import seize
 
 Delivery = tuple[int, int]  # event key, endpoint key
 
@@ -233,11 +234,14 @@ class Acquire:
     node: str
     now: int
     lease_ms: int
-    dead: tuple[str, ...] = ()
+    begins: bool = False  #: it is not registered yet, and whoever is so is dead
 
     async def play(self, store: Store) -> bool:
-        epochs = await store.ownership.acquire(self.node, now=self.now, lease_ms=self.lease_ms, dead=self.dead)
-        return len(epochs) == 256
+        if self.begins:
+            grant = await seize(store.ownership, self.node, now=self.now, lease_ms=self.lease_ms)
+        else:
+            grant = await store.ownership.acquire(self.node, now=self.now, lease_ms=self.lease_ms)
+        return len(grant.epochs) == 256
 
     def write(self, rows: Rows) -> None:
         for key, (owner, epoch, _until) in list(rows["slots"].items()):

@@ -13,7 +13,7 @@ from store_operations import Operation
 from store_promise import Promise, imbalance, look
 
 from posthouse.core.errors import StoreUnavailable
-from posthouse.core.model import Lane
+from posthouse.core.model import SLOTS, Lane
 from posthouse.store.open import open_store
 from posthouse.store.protocol import Store
 from posthouse.store.sqlite.store import SqliteStore
@@ -97,7 +97,7 @@ class Scenario:
                 return
             with suppress(StoreUnavailable):
                 await store.catalogue.load()
-                await store.work.survey()
+                await store.work.survey(range(SLOTS), limit=1_000)
                 await store.work.fetch(3, Lane.LIVE, now=1 << 60, limit=3, bytes_max=1 << 20)
             await self.play(store, self.load.batch(self.promise.rows))
 

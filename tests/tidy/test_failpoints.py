@@ -15,7 +15,7 @@ BOUNDARIES = {
     Intake: {"accept"},
     InboundFacet: {"take", "fetch", "pass_on"},
     WorkFacet: {"survey", "fetch", "settle"},
-    Ownership: {"acquire", "release"},
+    Ownership: {"acquire", "release", "leave"},
     Transport: {"send"},
 }
 
@@ -55,7 +55,14 @@ OTHERS = {
             "reads",
         ),
     },
-    Ownership: {"owners": "reads; nothing is decided by it but what acquire decides again"},
+    Ownership: {
+        "owners": "reads; nothing is decided by it but what acquire decides again",
+        "nodes": "as owners",
+        "join": "a row of the register; a repeat gets the same number, and nothing is owned by it",
+        "beat": "a sign of life; a lost one is as one that was not given",
+        "calm": "a wait less for who owns the slot next",
+        "bury": "what acquire finds of the dead, it takes with or without it",
+    },
     Transport: {"close": "ends; owes nothing"},
 }
 

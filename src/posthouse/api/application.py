@@ -24,6 +24,7 @@ from posthouse.api.routes.events import event_routes
 from posthouse.api.routes.filters import filter_routes
 from posthouse.api.routes.inbound import incident_routes, request_routes
 from posthouse.api.routes.jobs import job_routes
+from posthouse.api.routes.nodes import node_routes
 from posthouse.api.routes.quarantine import quarantine_routes
 from posthouse.api.routes.sources import provider_routes, source_routes
 from posthouse.core.errors import InvalidInput, PosthouseError
@@ -99,6 +100,7 @@ def create_management(
         backlog_routes(gateway.backlog),
         audit_routes(gateway.books),
         outbox_routes(gateway.outbox),
+        node_routes(gateway.nodes),
         filter_routes(gateway.filter_test),
         source_routes(gateway.sources, public_url),
         provider_routes(),

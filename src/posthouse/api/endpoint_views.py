@@ -45,7 +45,8 @@ class HealthView(View):
         description="When `disable_after_days` disables it, unless it answers before."
     )
     rate_now: float | None = Field(description="Requests a second that it gets at most at present. null: no limit.")
-    in_flight: int = Field(description="Requests on their way to it.")
+    in_flight: int = Field(description="Requests on their way to it; 0 if another node works for it: that one knows.")
+    node: str | None = Field(description="Which node works for it; null: none that lives.")
 
 
 class EndpointView(View):
@@ -168,4 +169,5 @@ def _health_fields(condition: Condition) -> Mapping[str, object]:
         "disables_at": time_text(condition.disables_at),
         "rate_now": condition.rate_now,
         "in_flight": condition.in_flight,
+        "node": condition.node,
     }

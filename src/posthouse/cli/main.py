@@ -38,6 +38,7 @@ VERBS: Final = {
     "reverify": "Check refused requests again, with the secrets that a source has now.",
     "incidents": "List what may be wrong with what comes in.",
     "outbox": "Print the tables of the outbox, and show what waits in it.",
+    "nodes": "List the nodes that work on the store.",
     "tenants": "List, create and change tenants.",
     "keys": "List, create and revoke API keys.",
     "backup": "Archive a store while its nodes run.",

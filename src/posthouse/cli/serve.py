@@ -51,6 +51,12 @@ AllowNetworks = Annotated[
         help="Networks (CIDR) that endpoints may lead to although they are not public.",
     ),
 ]
+Role = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ROLE", help="What the node does: edge accepts and answers the API, engine delivers, all does both."
+    ),
+]
 Outbox = Annotated[
     str | None,
     typer.Option(metavar="DSN", help="Address (postgresql://…) of another database whose outbox is drained; secret."),
@@ -64,6 +70,7 @@ def serve(
     data: Annotated[Path | None, typer.Option(help="Directory of the embedded store and the first API key.")] = None,
     database: Database = None,
     outbox: Outbox = None,
+    role: Role = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 takes a free one.")] = None,
     allow_networks: AllowNetworks = None,
@@ -98,6 +105,7 @@ def serve(
         "data": data,
         "database": database,
         "outbox": outbox,
+        "role": role,
         "host": host,
         "port": port,
         "allow_networks": allow_networks,

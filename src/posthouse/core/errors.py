@@ -201,6 +201,22 @@ class StoreInUse(PosthouseError):
     hint = "Stop the other node, or give this one a directory of its own."
 
 
+class NotAccepting(PosthouseError):
+    """This node only delivers; it takes no events and no requests of senders."""
+
+    code = "not_accepting"
+    status = 503
+    hint = "Send it to a node whose role is all or edge; 'posthouse nodes' lists them."
+
+
+class TooManyNodes(PosthouseError):
+    """As many nodes are registered as there are numbers for."""
+
+    code = "too_many_nodes"
+    status = 503
+    hint = "Stop nodes that are not needed; those that died are taken off the register within seconds by any other."
+
+
 class StoreIncompatible(PosthouseError):
     """The data directory holds a store that this version cannot use."""
 

@@ -14,6 +14,7 @@ from posthouse.core.errors import InvalidInput
 from posthouse.core.limits import RATE_COUNT_MAX, THROTTLE_SECONDS_MAX
 
 CATCH_UP_SECONDS: Final = 0.05  #: what a timer that comes late can make up for
+USED_SECONDS_MAX: Final = 3_600.0  #: a rate slower than one in this time is not waited for longer after a takeover
 
 _RATE: Final = re.compile(r"([0-9]{1,7})/([smhd])")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -79,6 +80,10 @@ class Bucket:
     def take(self, now: float, count: int = 1) -> None:
         """So many go now. Those that were not ready yet are paid for by a longer wait afterwards."""
         self._next = max(self._next, now - CATCH_UP_SECONDS) + count / self.per_second
+
+    def used(self, at: float) -> None:
+        """Somebody else has, for all that is known, taken one at ``at``: the next may go as if it had been this one."""
+        self._next = max(self._next, at + min(1 / self.per_second, USED_SECONDS_MAX))
 
     def change(self, per_second: float, *, now: float) -> None:
         """Another rate from now on. The part of the wait that is over stays over, and nothing is given for free."""

@@ -34,6 +34,15 @@ def heard(rhythm: Rhythm | None, source_key: int, at: int, *, count: int = 1) ->
     )
 
 
+def latest(one: Rhythm, other: Rhythm) -> Rhythm:
+    """What two have heard who listened to a part of the requests each: what the one knows who heard the last of them.
+
+    What it takes for a pause may be none, since it did not hear the others: that makes an alarm later, never false.
+    """
+    late = one if one.seen_at >= other.seen_at else other
+    return replace(late, seen=max(one.seen, other.seen))
+
+
 def usual_pause_ms(rhythm: Rhythm | None, heartbeat_seconds: int | None) -> int | None:
     """After what time at most something is expected; None: nobody knows, or nothing is.
 

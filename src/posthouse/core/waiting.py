@@ -34,7 +34,8 @@ class Hold(StrEnum):
     BATCH = "batch"  #: its batch fills
     DUE_AT = "due_at"
     TAKEOVER = "takeover"  #: what the node before sent may still be on its way, and its endpoint keeps order
-    NO_OWNER = "no_owner"  #: no node works for its endpoint
+    NO_OWNER = "no_owner"  #: no node that lives works for its endpoint
+    ELSEWHERE = "elsewhere"  #: another node works for its endpoint, and knows more
     STUCK = "stuck"
     LANE = "lane"  #: live work goes first
     QUEUED = "queued"
@@ -61,6 +62,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     is_correctable: bool = False  #: what disabled the endpoint is to be corrected before it is resumed
     rules: Rules = DEFAULT_RULES
     tenant_rules: TenantRules = DEFAULT_TENANT_RULES
+    node: str | None = None  #: which other node works for its endpoint
 
 
 #: What cannot be held any more.
@@ -131,6 +133,8 @@ def _rule(hold: Hold, waiting: Waiting) -> str:
             said = (
                 f"A batch leaves with {rules.batch.max_events} events, or {rules.batch.max_wait_ms} ms after its first"
             )
+        case Hold.ELSEWHERE if waiting.node is not None:
+            said = f"The node {waiting.node} works for its endpoint, and sends it in its turn"
         case _:
             said = _RULES[hold]
     return said
@@ -169,6 +173,7 @@ _RULES: Final[Mapping[Hold, str]] = MappingProxyType(
         Hold.BATCH: "Its batch waits to fill",
         Hold.TAKEOVER: "The endpoint keeps order, and requests of the node before may still be on their way",
         Hold.NO_OWNER: "No node works for its endpoint at the moment; one takes over within seconds",
+        Hold.ELSEWHERE: "Another node works for its endpoint, and sends it in its turn",
         Hold.STUCK: "It is due and nothing holds its queue, but the queue does not move; see the node's log",
         Hold.LANE: "Live deliveries go first, and leave a fifth of the capacity to the others",
         Hold.QUEUED: "It is due and waits for its turn; a node sends only so many requests at a time",

@@ -9,7 +9,8 @@ from typing import Final
 from posthouse.core.limits import IN_FLIGHT_PER_ENDPOINT, IN_FLIGHT_PER_NODE, WINDOWS_BYTES_MAX
 from posthouse.core.model import Endpoint, EndpointState, Lane
 from posthouse.core.ports import Clock
-from posthouse.engine.tenants import TenantDesks
+from posthouse.core.shares import WHOLE
+from posthouse.engine.tenants import ShareOf, TenantDesks
 from posthouse.engine.turns import Turns
 from posthouse.engine.windows import Desk, Window
 from posthouse.gateway.catalogue import Catalogue
@@ -34,6 +35,7 @@ class Board:
         in_flight_max: int = IN_FLIGHT_PER_NODE,
         in_flight_per_endpoint: int = IN_FLIGHT_PER_ENDPOINT,
         in_flight_per_tenant: int = 0,
+        share_of: ShareOf = lambda *_: WHOLE,
         made: Callable[[Desk], None] = lambda _: None,
         unusable: Callable[[Desk], None] = lambda _: None,
         woken: Callable[[Desk | None], None] = lambda _: None,
@@ -46,7 +48,9 @@ class Board:
         self._desks: dict[int, Desk] = {}
         self._sound: dict[int, Endpoint] = {}  # found to have no flaw: desks are made and forgotten often
         self._clear_at = DESKS_MAX  # with so many desks the idle ones are looked for
-        self._tenants = TenantDesks(catalogue, in_flight_per_tenant=in_flight_per_tenant, monotonic=clock.monotonic)
+        self._tenants = TenantDesks(
+            catalogue, in_flight_per_tenant=in_flight_per_tenant, monotonic=clock.monotonic, share_of=share_of
+        )
         self._brisk = 0  # live deliveries buffered for endpoints that answer well
         self.items = 0  #: deliveries in all buffers
         self.bytes = 0  #: event data in all buffers

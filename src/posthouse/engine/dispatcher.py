@@ -80,6 +80,10 @@ class Dispatcher:
         """Begin to send."""
         self._running = True
 
+    def pause(self) -> None:
+        """Start nothing new."""
+        self._running = False
+
     async def stop(self, *, drain_seconds: float) -> None:
         """Start nothing new, and wait for what is on its way; what is late is cut off. Idempotent."""
         self._running = False

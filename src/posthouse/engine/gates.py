@@ -30,7 +30,7 @@ class Change(Enum):
 class Gate:
     """What may go to one endpoint now. Times are monotonic seconds, but for ``…_ms``."""
 
-    __slots__ = ("_bucket", "breaker", "is_down", "is_free", "meter", "rate", "throttle", "warned")
+    __slots__ = ("_bucket", "_taken_at", "breaker", "is_down", "is_free", "meter", "rate", "throttle", "warned")
 
     def __init__(self, now: float) -> None:
         self.rate: float | None = None  #: requests a second by its rule
@@ -41,6 +41,13 @@ class Gate:
         self.is_down = False  #: its breaker is open
         self.is_free = True  #: nothing but its cap limits it
         self._bucket: Bucket | None = None
+        self._taken_at: float | None = None
+
+    def taken_over(self, at: float) -> None:
+        """Another node sent to it until the monotonic time ``at``: nobody knows when, so it counts as just then."""
+        self._taken_at = at
+        if self._bucket is not None:
+            self._bucket.used(at)
 
     def use(self, rate: str | None, now: float) -> None:
         """Work with this rule."""
@@ -172,6 +179,8 @@ class Gate:
             self._bucket = None
         elif self._bucket is None:
             self._bucket = Bucket(limit, now=now)
+            if self._taken_at is not None:
+                self._bucket.used(self._taken_at)
         elif self._bucket.per_second != limit:
             self._bucket.change(limit, now=now)
         self.is_down = self.breaker is not None and self.breaker.state is BreakerState.OPEN

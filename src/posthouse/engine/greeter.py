@@ -5,11 +5,11 @@ Neither kind of request is a delivery: no row tells of it, and it owes nothing. 
 the room, go out alone, and only to endpoints that are active.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 from posthouse.core.ids import ENDPOINT, make_id
-from posthouse.core.model import Endpoint, EndpointState, Environment, slot_of
+from posthouse.core.model import Endpoint, EndpointState, slot_of
 from posthouse.core.ports import Clock, Entropy
 from posthouse.engine.board import Board
 from posthouse.engine.contacts import Contact
@@ -64,10 +64,10 @@ class Greeter:
         self._agreed = agreed
         self._wakes: Wakes[Contact] = Wakes(clock, self._see)
 
-    def begin(self) -> None:
-        """Look after each endpoint of this node whose format has more than deliveries, also if it is owed nothing."""
-        for environment in Environment:
-            for endpoint in self._catalogue.endpoints(environment):
+    def begin(self, slots: Collection[int]) -> None:
+        """Look after each endpoint in these slots whose format has more than deliveries, also if it is owed nothing."""
+        for endpoint in self._catalogue.every_endpoint():
+            if slot_of(endpoint.key) in slots:
                 self.created(endpoint)
 
     def look(self) -> None:

@@ -1,10 +1,11 @@
 """Running bulk jobs: one step at a time for each, jobs in turn, slowly enough that deliveries keep their latency.
 
 What a job has done is in the store and nowhere else. So a node can end at any moment, and the next one goes on from the
-job's cursor.
+job's cursor. A job is worked on by the node that owns its key's slot; what it holds is held by all of them.
 """
 
 import asyncio
+from collections.abc import Callable, Collection
 from typing import Final
 
 from msgspec.structs import replace
@@ -24,7 +25,7 @@ from posthouse.gateway.hints import Hints
 from posthouse.store.protocol import JobsFacet, JobStep
 from posthouse.telemetry import Log, Metrics, log
 
-LOOK_SECONDS: Final = 5.0  #: a job that nobody told of is found after this
+LOOK_SECONDS: Final = 2.0  #: a job that nobody told of is found, and what it holds is held everywhere, after this
 PAUSE_SECONDS_MIN: Final = 0.001  #: after each step; else as long as the step took
 AGAIN_SECONDS: Final = 1.0  #: after the store was not available
 NAP_SECONDS_MAX: Final = 1.0  #: between two looks at a job that waits for its rate
@@ -90,20 +91,34 @@ class _Run:
 
 
 class JobRunner:
-    """Works on every job that runs. ``hints`` hears what a step has changed; the engine."""
+    """Works on every job that runs and is this node's, as ``is_ours(key)`` says.
 
-    def __init__(self, jobs: JobsFacet, hints: Hints, clock: Clock, metrics: Metrics) -> None:
+    ``hints`` hears what a step has changed, and what jobs hold, of whatever node they are; the engine.
+    """
+
+    def __init__(
+        self,
+        jobs: JobsFacet,
+        hints: Hints,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        is_ours: Callable[[int], bool] = lambda _: True,
+    ) -> None:
         self._jobs = jobs
         self._hints = hints
+        self._is_ours = is_ours
         self._clock = clock
         self._metrics = metrics
         self._runs: dict[int, _Run] = {}
         self._paused: set[int] = set()
+        self._holding: set[int] = set()  # jobs, also of other nodes, that hold the backlog of endpoints
         self._told: set[int] = set()
+        self._look_at = 0.0  # by the loop's clock
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         metrics.gauge("jobs_running", lambda: len(self._runs))
-        metrics.gauge("jobs_paused", lambda: len(self._paused))
+        metrics.gauge("jobs_paused", lambda: sum(map(self._is_ours, self._paused)))
 
     def start(self) -> None:
         """Begin: go on with every job that an earlier life left running."""
@@ -121,6 +136,11 @@ class JobRunner:
         self._told.add(job_key)
         self._wake.set()
 
+    def look(self) -> None:
+        """Other jobs may be this node's from now on."""
+        self._look_at = 0.0
+        self._wake.set()
+
     def pace(self, job_key: int) -> float | None:
         """Deliveries a second that this job goes through at present; None: it does not run, or has only begun."""
         run = self._runs.get(job_key)
@@ -130,18 +150,17 @@ class JobRunner:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        look_at = loop.time()
         while True:
             nap = AGAIN_SECONDS
             try:
-                if loop.time() >= look_at:
+                if loop.time() >= self._look_at:
+                    self._look_at = loop.time() + LOOK_SECONDS
                     await self._look()
-                    look_at = loop.time() + LOOK_SECONDS
                 await self._hear()
                 for run in list(self._runs.values()):
-                    if run.ready_at() <= self._clock.monotonic():
+                    if self._is_ours(run.job.key) and run.ready_at() <= self._clock.monotonic():
                         await self._turn(run)
-                nap = self._nap(look_at - loop.time())
+                nap = self._nap(self._look_at - loop.time())
             except StoreUnavailable:
                 pass  # the store tells whoever must know; it may be well again later
             except Exception as error:  # noqa: BLE001 - jobs must not end because of one
@@ -154,7 +173,7 @@ class JobRunner:
         if self._told:
             return 0.0
         now = self._clock.monotonic()
-        waits = [min(run.ready_at() - now, NAP_SECONDS_MAX) for run in self._runs.values()]
+        waits = [min(r.ready_at() - now, NAP_SECONDS_MAX) for r in self._runs.values() if self._is_ours(r.job.key)]
         return max(min([*waits, until_look]), 0.0)
 
     async def _sleep(self, seconds: float) -> None:
@@ -169,8 +188,9 @@ class JobRunner:
         """Find every unfinished job."""
         running = await self._jobs.jobs(None, state=JobState.RUNNING, limit=JOBS_UNFINISHED_MAX)
         paused = await self._jobs.jobs(None, state=JobState.PAUSED, limit=JOBS_UNFINISHED_MAX)
-        self._told |= {job.key for job in running} - self._runs.keys()
-        self._told |= self._runs.keys() - {job.key for job in running}
+        keys = {job.key for job in running}
+        self._told |= {key for key in keys | self._runs.keys() if (key in self._runs) != self._works_on(key, keys)}
+        self._told |= {job.key for job in running if _holds(job)} ^ self._holding
         self._told |= self._paused ^ {job.key for job in paused}
 
     async def _hear(self) -> None:
@@ -181,24 +201,37 @@ class JobRunner:
             if job is not None:
                 self._adopt(job)
 
+    def _works_on(self, key: int, running: Collection[int]) -> bool:
+        return key in running and self._is_ours(key)
+
+    def _hold(self, job: Job) -> None:
+        """Hold what the job moves, or let it go on."""
+        if job.key not in self._holding and _holds(job):
+            self._holding.add(job.key)
+            self._hints.hold_backlog(job.key, job.filter)
+        elif job.key in self._holding and not _holds(job):
+            self._holding.remove(job.key)
+            self._hints.release_backlog(job.key)
+
     def _adopt(self, job: Job) -> None:
-        """Run the job, or stop running it, as its state says."""
-        known = job.key in self._paused or job.key in self._runs
+        """Run the job, or stop running it, as its state says and whose it is."""
+        known = self._is_ours(job.key) and (job.key in self._paused or job.key in self._runs)
         self._paused.discard(job.key)
+        self._hold(job)
         if job.state is not JobState.RUNNING:
-            if self._runs.pop(job.key, None) is not None:
-                self._hints.release_backlog(job.key)
+            self._runs.pop(job.key, None)
             if job.state is JobState.PAUSED:
                 self._paused.add(job.key)
             elif known:
                 self._metrics.jobs_ended[job.state] += 1
                 log(Log.JOB_ENDED, job=make_id(JOB, job.key), state=job.state, done=job.done, skipped=job.skipped)
             return
+        if not self._is_ours(job.key):
+            self._runs.pop(job.key, None)
+            return
         run = self._runs.get(job.key)
         if run is None:
             run = self._runs[job.key] = _Run(job)
-            if job.kind is JobKind.PARK and not job.dry_run:
-                self._hints.hold_backlog(job.key, job.filter)
         try:
             run.update(job, self._clock.monotonic())
         except InvalidInput as error:  # it was not written by us
@@ -271,3 +304,8 @@ class JobRunner:
             self._told.add(job.key)
         else:
             self._adopt(written)
+
+
+def _holds(job: Job) -> bool:
+    """Whether the job holds the backlog of its endpoints."""
+    return job.state is JobState.RUNNING and job.kind is JobKind.PARK and not job.dry_run

@@ -2,109 +2,239 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection
+from typing import Final
 
 from posthouse.core.errors import PosthouseError
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
-from posthouse.core.limits import LEASE_MS, LEASE_RENEW_MS
+from posthouse.core.limits import EXCHANGE_TIMEOUT_MS_MAX, LEASE_MS, LEASE_RENEW_MS
+from posthouse.core.model import SLOTS
 from posthouse.core.ports import Clock
-from posthouse.store.protocol import Ownership
+from posthouse.engine.membership import Membership
+from posthouse.store.protocol import Grant, Ownership
 from posthouse.telemetry import Log, log
+
+#: After so long nothing is on its way any more of what an earlier owner of a slot sent.
+CALM_SECONDS: Final = EXCHANGE_TIMEOUT_MS_MAX / 1_000
+HEED_SECONDS: Final = 0.1  #: between two renewals at least, however often others say that slots are free
 
 
 class Leases:
-    """Takes the slots, renews them, and knows by the monotonic clock until when they hold.
+    """Takes the slots that this node is to own, renews them, and knows by the monotonic clock until when they hold.
 
     ``gaining(slots)`` is awaited before the node works for slots that it got; if it fails, they are asked for again.
-    ``renewed(gained, lost)`` is called after each renewal. The node stops by itself before the
-    store would give its slots away, so two nodes never send for one endpoint, whatever the wall
-    clocks do.
+    ``renewed(gained, lost)`` is called after each renewal. ``freed()`` is called when others can take slots that they
+    could not take before. The node stops by itself before another one would take its slots, so two nodes never send for
+    one endpoint, whatever the wall clocks do.
+
+    Attributes:
+        epochs: slot → epoch of what this node holds and works for.
+        leaving: slot → epoch of what it holds, and begins nothing for any more, because another node is to have it.
+        unquiet: slot → when it was taken, monotonic seconds: what others sent may still be on its way.
+        taken: slot → when it was taken over from somebody else, monotonic seconds.
     """
 
     def __init__(
         self,
         store: Ownership,
         clock: Clock,
-        node: str,
+        membership: Membership,
         *,
         gaining: Callable[[set[int]], Awaitable[None]],
         renewed: Callable[[set[int], set[int]], None],
+        freed: Callable[[], None] = lambda: None,
         reach: Reach = pass_by,
     ) -> None:
         self._store = store
         self._clock = clock
-        self._node = node
-        self._dead: frozenset[str] = frozenset()
+        self._membership = membership
         self._gaining = gaining
         self._renewed = renewed
+        self._freed = freed
         self._reach = reach
         self._valid_until = 0.0
-        #: Slot → epoch of what this node holds.
-        self.epochs: dict[int, int] = {}
         self._task: asyncio.Task[None] | None = None
         self._doubted = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._deciding = asyncio.Lock()  # one of what changes hands is decided at a time
+        self._owners: dict[int, str | None] = {}
+        self.epochs: dict[int, int] = {}
+        self.leaving: dict[int, int] = {}
+        self.unquiet: dict[int, float] = {}
+        self.taken: dict[int, float] = {}
 
     @property
     def is_valid(self) -> bool:
         """Whether the leases surely hold at this moment."""
         return self._clock.monotonic() < self._valid_until
 
-    async def start(self, *, dead: Iterable[str] = ()) -> None:
-        """Take what can be taken, also from nodes known ``dead``; then keep it and take what falls free."""
-        self._dead = frozenset(dead)
+    def epoch_of(self, slot: int) -> int | None:
+        """Under which epoch this node may write down what it knows of a slot, also while it gives it up."""
+        epoch = self.epochs.get(slot)
+        return self.leaving.get(slot) if epoch is None else epoch
+
+    def owner_of(self, slot: int) -> str | None:
+        """The living node that works for a slot, as of the latest renewal; None: none does."""
+        if self.epoch_of(slot) is not None:
+            return self._membership.name if self.is_valid else None
+        name = self._owners.get(slot)
+        return name if name is not None and self._membership.lives(name) else None
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take what this node is to own and can be taken; then keep it and take what falls free."""
+        await self._membership.work()
         await self._take()
         self._task = asyncio.create_task(self._keep())
 
     async def stop(self, *, release: bool) -> None:
-        """Decide nothing more; ``release`` gives the slots back at once, else the leases run out."""
+        """Decide nothing more; ``release`` gives the slots back and takes the node off the register.
+
+        Without it others take them when they see that the node is dead. Idempotent.
+        """
         if self._task is None:
             return
         self._task.cancel()
         await asyncio.wait([self._task])
         self._task = None
         self._valid_until = 0.0
-        self.epochs = {}
+        self.epochs, self.leaving = {}, {}
         if release:
             self._reach(Failpoint.LEASE_RELEASING)
             try:
-                await self._store.release(self._node)
+                await self._membership.leave()
                 self._reach(Failpoint.LEASE_RELEASED)
-            except PosthouseError as error:  # They fall free when the lease runs out.
+                self._freed()
+            except PosthouseError as error:  # Others take them when they see that this node is dead.
                 log(Log.LEASE_RENEWAL_FAILED, code=error.code, detail=error.message)
 
     def doubt(self) -> None:
         """Hold nothing until the store has said anew what this node holds; it is asked at once."""
         self._valid_until = 0.0
         self._doubted.set()
+        self._hurry.set()
+
+    def hurry(self) -> None:
+        """Renew now: there may be slots to take."""
+        self._hurry.set()
+
+    # -- giving up ------------------------------------------------------------------------------
+
+    def begin_leaving(self, slots: Collection[int]) -> None:
+        """Begin nothing for these slots any more."""
+        for slot in slots:
+            epoch = self.epochs.pop(slot, None)
+            if epoch is not None:
+                self.leaving[slot] = epoch
+
+    def go_on(self, slots: Collection[int]) -> set[int]:
+        """Work for these slots again, as far as they were not lost meanwhile; those."""
+        kept = {slot for slot in slots if slot in self.leaving}
+        for slot in kept:
+            self.epochs[slot] = self.leaving.pop(slot)
+        return kept
+
+    async def release(self, slots: Collection[int]) -> None:
+        """Give up slots for which nothing is on its way any more. Raises StoreUnavailable: then the next renewal tells."""
+        async with self._deciding:
+            going = [slot for slot in slots if self.leaving.pop(slot, None) is not None]
+            for slot in going:
+                self.taken.pop(slot, None)
+                self.unquiet.pop(slot, None)
+            self._reach(Failpoint.LEASE_RELEASING)
+            await self._store.release(self._membership.name, going)
+            self._reach(Failpoint.LEASE_RELEASED)
+        log(Log.SLOTS_GIVEN_UP, count=len(going))
+        self._renewed(set(), set(going))
+        self._freed()
+
+    # -- renewing -------------------------------------------------------------------------------
 
     async def _take(self) -> None:
-        asked = self._clock.monotonic()
-        self._doubted.clear()
-        self._reach(Failpoint.LEASE_ASKED)
-        held = await self._store.acquire(self._node, now=self._clock.now_ms(), lease_ms=LEASE_MS, dead=self._dead)
-        self._reach(Failpoint.LEASE_HELD)
-        lost = {slot for slot, epoch in self.epochs.items() if held.get(slot) != epoch}
-        gained = {slot for slot, epoch in held.items() if self.epochs.get(slot) != epoch}
-        self.epochs = {slot: epoch for slot, epoch in held.items() if slot not in gained}
-        if gained:
-            await self._gaining(gained)
-        if not self._doubted.is_set():  # else it may be another store that knows nothing of it
-            self._valid_until = asked + (LEASE_MS - LEASE_RENEW_MS) / 1000
-        self.epochs = held
+        async with self._deciding:
+            self._hurry.clear()
+            self._doubted.clear()
+            asked = self._clock.monotonic()
+            self._reach(Failpoint.LEASE_ASKED)
+            if not await self._membership.beat():
+                await self._begin_anew()
+                asked = self._clock.monotonic()
+                await self._membership.beat()
+            if await self._membership.bury_dead():
+                self._freed()
+            grant = await self._store.acquire(
+                self._membership.name,
+                now=self._clock.now_ms(),
+                lease_ms=LEASE_MS,
+                wanted=self._membership.wanted,
+            )
+            self._reach(Failpoint.LEASE_HELD)
+            await self._hold(grant, asked)
+        await self._look_around()
+
+    async def _begin_anew(self) -> None:
+        """Others took this node for dead: it owns nothing, and goes on under another name."""
+        self._valid_until = 0.0
+        lost = set(self.epochs) | set(self.leaving)
+        self.epochs, self.leaving, self.unquiet, self.taken = {}, {}, {}, {}
+        self._renewed(set(), lost)
+        await self._membership.rejoin()
+
+    async def _hold(self, grant: Grant, asked: float) -> None:
+        """Work for what the store says that this node owns; it was asked at the monotonic time ``asked``."""
+        held = dict(grant.epochs)
+        mine = self.epochs | self.leaving
+        lost = {slot for slot, epoch in mine.items() if held.get(slot) != epoch}
+        gained = {slot for slot, epoch in held.items() if mine.get(slot) != epoch}
+        for slot in lost:
+            for known in (self.epochs, self.leaving, self.unquiet, self.taken):
+                known.pop(slot, None)
         if lost:
             log(Log.SLOTS_LOST, count=len(lost))
+            self._renewed(set(), lost)
+        now = self._clock.monotonic()
+        for slot in gained:
+            if held[slot] > 1:  # else nobody had it before
+                self.taken[slot] = now
+        for slot in grant.unquiet:
+            self.unquiet.setdefault(slot, now)
+        if not self._doubted.is_set():  # else it may be another store that knows nothing of it
+            self._valid_until = asked + (LEASE_MS - LEASE_RENEW_MS) / 1000
         if gained:
+            await self._gaining(gained)
+            self.epochs |= {slot: held[slot] for slot in gained}
             log(Log.SLOTS_ACQUIRED, count=len(gained))
-        self._renewed(gained, lost)
+        self._renewed(gained, set())
+
+    async def _look_around(self) -> None:
+        """See whose the other slots are, and say of those that are calm by now that they are."""
+        now = self._clock.monotonic()
+        calm = {slot: self.epoch_of(slot) for slot, at in self.unquiet.items() if now - at >= CALM_SECONDS}
+        held = {slot: epoch for slot, epoch in calm.items() if epoch is not None}
+        if held:
+            await self._store.calm(self._membership.name, held)
+            for slot in held:
+                self.unquiet.pop(slot, None)
+        if len(self.epochs) < SLOTS:
+            self._owners = {slot: owner for slot, (owner, _, _) in (await self._store.owners()).items()}
 
     async def _keep(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LEASE_RENEW_MS / 1000):
-                    await self._doubted.wait()
+            wait = self._membership.next_look
+            await _wait(self._doubted, min(HEED_SECONDS, wait))
+            await _wait(self._hurry, wait - HEED_SECONDS)
             try:
                 await self._take()
             except PosthouseError as error:
                 log(Log.LEASE_RENEWAL_FAILED, code=error.code, detail=error.message)
             except Exception as error:  # noqa: BLE001 - a node that stops renewing stops delivering
                 log(Log.LOOP_FAILED, exc_info=error, loop="leases")
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Until it is set, or the time is over."""
+    if seconds > 0:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()

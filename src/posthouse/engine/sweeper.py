@@ -5,7 +5,7 @@ a wall clock wrote which was set back since are written anew.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
@@ -25,7 +25,7 @@ from posthouse.telemetry import Log, Metrics, log
 SWEEP_SECONDS: Final = 5.0  #: from the end of a sweep to the next one, at least …
 SWEEP_PART: Final = 20  #: … and so many times as long as the sweep took
 RETIMED_MAX: Final = 1_000  #: due times written anew in one transaction
-_SLICE_QUEUES: Final = 500  # looked at before other work gets its turn
+_PAGE_ENDPOINTS: Final = 500  # asked for at once, and looked at before other work gets its turn
 
 
 class Sweeper:
@@ -128,30 +128,34 @@ class Sweeper:
             except Exception as error:  # noqa: BLE001 - it stays stuck, and is said to be
                 log(Log.LOOP_FAILED, exc_info=error, loop="sweep")
 
-    async def survey(self, *, hinted: bool = False) -> Mapping[Queue, Mark]:
-        """Ask the store which queues have work, and look at those whose work is due. Harmless at any time.
+    async def survey(self, slots: Collection[int] | None = None, *, hinted: bool = False) -> Mapping[Queue, Mark]:
+        """Ask the store which queues of this node's slots have work, and look at those whose work is due.
 
-        Returns those whose head is due and which nothing of their own holds. ``hinted``: somebody
-        should have told the engine of all that is due, so what is found is counted.
+        ``slots``: only of these. Returns those whose head is due and which nothing of their own holds. ``hinted``:
+        somebody should have told the engine of all that is due, so what is found is counted. Harmless at any time.
         """
         self._reach(Failpoint.ADOPT_SURVEYING)
-        backlogs = await self._store.survey()
-        self._reach(Failpoint.ADOPT_SURVEYED)
-        self._surveyed_at = self._clock.monotonic()
-        committing = self._settler.deliveries()
+        asked = sorted(self._leases.epochs.keys() if slots is None else slots)
         waiting: dict[Queue, Mark] = {}
         faults: list[Exception] = []
-        for start in range(0, len(backlogs), _SLICE_QUEUES):
-            if start:
-                await asyncio.sleep(0)
+        after: int | None = None
+        while asked:
+            backlogs = await self._store.survey(asked, after=after, limit=_PAGE_ENDPOINTS)
+            self._reach(Failpoint.ADOPT_SURVEYED)
+            if not backlogs:
+                break
+            after = backlogs[-1].endpoint_key
             now = self._clock.now_ms()
-            for backlog in backlogs[start : start + _SLICE_QUEUES]:
+            committing = self._settler.deliveries()
+            for backlog in backlogs:
                 if backlog.next_due_at <= now and not self._is_held(backlog, committing):
                     waiting[backlog.endpoint_key, backlog.lane] = Mark(backlog.next_due_at, backlog.event_key)
                 try:
                     self._visit(backlog, now, hinted=hinted)
                 except Exception as error:  # noqa: BLE001 - one queue that cannot be looked at must not hide the others
                     faults.append(error)
+        if slots is None:
+            self._surveyed_at = self._clock.monotonic()
         self._kick()
         if faults:
             log(Log.LOOP_FAILED, exc_info=faults[0], loop="survey", queues=len(faults))
@@ -214,7 +218,10 @@ class Sweeper:
         count = 0
         try:
             while retimed:
-                retimed = await self._store.retime(now=self._clock.now_ms(), after=retimed[-1], limit=RETIMED_MAX)
+                slots = sorted(self._leases.epochs)
+                retimed = await self._store.retime(
+                    slots, now=self._clock.now_ms(), after=retimed[-1], limit=RETIMED_MAX
+                )
                 count += len(retimed)
             self._set_back = False
         except Exception as error:  # noqa: BLE001 - the next sweep does it; this one has more to do

@@ -1,12 +1,16 @@
 """What a node knows of each tenant that it works for: its weight, its cap, its rate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from posthouse.core.model import Environment, Tenant
 from posthouse.core.rate import Bucket, parse_rate
+from posthouse.core.shares import WHOLE, Share, cap_of, rate_of
 from posthouse.engine.wakes import NEVER
 from posthouse.gateway.catalogue import Catalogue
+
+#: What of a tenant is this node's.
+ShareOf = Callable[[Environment, str], Share]
 
 _FORGET_AT: Final = 10_000  # with so many tenants those without work are looked for
 
@@ -26,18 +30,25 @@ class TenantDesk:
         self.desks = 0  #: endpoints of it that the node works for
         self.wake_at = NEVER
 
-    def use(self, tenant: Tenant | None, *, cap: int, now: float) -> None:
-        """Work with its rules as they are now; ``cap`` is the node's own."""
+    def use(self, tenant: Tenant | None, *, cap: int, now: float, share_of: ShareOf) -> None:
+        """Work with this node's part of its rules as they are now; ``cap`` is the node's own."""
         rules = None if tenant is None else tenant.rules
         self.weight = 1 if rules is None else rules.weight
-        self.cap = cap if rules is None or rules.in_flight_max is None else rules.in_flight_max
-        if rules is None or rules.rate is None:
+        cap = cap if rules is None or rules.in_flight_max is None else rules.in_flight_max
+        rate = None if rules is None else rules.rate
+        self.is_limited = cap > 0 or rate is not None
+        share = share_of(*self.key) if self.is_limited else WHOLE
+        self.cap = cap_of(cap, share)
+        if rate is None:
             self.pace = None
-        elif self.pace is None:
-            self.pace = Bucket(parse_rate(rules.rate).per_second, now=now)
-        else:
-            self.pace.change(parse_rate(rules.rate).per_second, now=now)
-        self.is_limited = self.cap > 0 or self.pace is not None
+            return
+        per_second = rate_of(parse_rate(rate).per_second, share)
+        if self.pace is None:
+            self.pace = Bucket(per_second, now=now)
+            if share.taken_at is not None:
+                self.pace.used(share.taken_at)
+        elif self.pace.per_second != per_second:
+            self.pace.change(per_second, now=now)
 
     @property
     def is_at_cap(self) -> bool:
@@ -48,8 +59,16 @@ class TenantDesk:
 class TenantDesks:
     """The tenants of a node, made when they are first worked for."""
 
-    def __init__(self, catalogue: Catalogue, *, in_flight_per_tenant: int, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        *,
+        in_flight_per_tenant: int,
+        monotonic: Callable[[], float],
+        share_of: ShareOf = lambda *_: WHOLE,
+    ) -> None:
         """``in_flight_per_tenant``: the cap of a tenant that has none of its own; 0: none."""
+        self._share_of = share_of
         self._catalogue = catalogue
         self._cap = in_flight_per_tenant
         self._monotonic = monotonic
@@ -64,15 +83,27 @@ class TenantDesks:
             if len(self._desks) >= self._forget_at:
                 self._forget_idle()
             desk = self._desks[key] = TenantDesk(key)
-            desk.use(self._catalogue.tenant(environment, tenant_id), cap=self._cap, now=self._monotonic())
+            self._use(desk, self._catalogue.tenant(environment, tenant_id))
         return desk
 
     def change(self, tenant: Tenant) -> TenantDesk | None:
         """Take over changed rules; the desk, if there is one."""
         desk = self._desks.get((tenant.environment, tenant.id))
         if desk is not None:
-            desk.use(tenant, cap=self._cap, now=self._monotonic())
+            self._use(desk, tenant)
         return desk
+
+    def share_anew(self, only: Collection[tuple[Environment, str]] | None = None) -> list[TenantDesk]:
+        """This node's parts of all tenants, or ``only`` of these, are others by now; the desks of those with a bound."""
+        keys = self._desks.keys() if only is None else only
+        found = (self._desks.get(key) for key in keys)
+        limited = [desk for desk in found if desk is not None and desk.is_limited]
+        for desk in limited:
+            self._use(desk, self._catalogue.tenant(*desk.key))
+        return limited
+
+    def _use(self, desk: TenantDesk, tenant: Tenant | None) -> None:
+        desk.use(tenant, cap=self._cap, now=self._monotonic(), share_of=self._share_of)
 
     def _forget_idle(self) -> None:
         """Forget those without endpoints that are worked for; their rates have nothing to remember by then."""

@@ -5,10 +5,10 @@ the very thing that it waits for: a request that came back, or a wake-up. So nob
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, NamedTuple
 
-from posthouse.core.model import Lane, Tenant
+from posthouse.core.model import Environment, Lane, Tenant
 from posthouse.core.ports import Clock
 from posthouse.core.rules import Order
 from posthouse.core.schedule import OTHERS_PART, Answer, Lanes
@@ -106,6 +106,11 @@ class Turns:
         """Take over the changed rules of a tenant."""
         desk = self._tenants.change(tenant)
         if desk is not None:
+            self._lanes.restore(desk)
+
+    def share_anew(self, only: Collection[tuple[Environment, str]] | None = None) -> None:
+        """This node's part of the rates and caps of all tenants, or ``only`` of these, is another one by now."""
+        for desk in self._tenants.share_anew(only):
             self._lanes.restore(desk)
 
     def wait(self, desk: Desk, at: float) -> None:

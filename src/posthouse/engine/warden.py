@@ -5,7 +5,7 @@ goes well, everything that waits is pulled forward at the pace that the gate all
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 from posthouse.core.errors import StoreUnavailable
@@ -66,34 +66,32 @@ class Warden:
         self._ill: set[Desk] = set()  # those with a breaker, and perhaps some that are well again
         self._known: dict[int, Health] = {}  # of endpoints that have no desk yet
         self._unwritten: dict[int, Health | None] = {}
+        self._written: int | None = None  # the endpoint whose health is being written
         self._writing = False
-        self._took_over_at: float | None = None
         metrics.gauge("endpoints_down", lambda: sum(desk.gate.is_down for desk in self._ill))
         metrics.gauge("endpoints_recovering", lambda: sum(desk.gate.is_recovering for desk in self._ill))
 
     async def learn(self, slots: set[int]) -> None:
         """Read which endpoints in these slots, which this node is about to work for, were not well."""
-        for health in await self._store.health():
-            if slot_of(health.endpoint_key) in slots:
-                self._known[health.endpoint_key] = health
+        found = await self._store.health(slots)
+        self._known = {key: health for key, health in self._known.items() if slot_of(key) not in slots}
+        self._known |= {health.endpoint_key: health for health in found}
 
-    def begin(self, *, took_over: bool) -> None:
-        """Look after each endpoint that was not well, also if it is owed nothing now.
-
-        ``took_over``: who worked for them did not end by itself, so what was sent may still be on its way.
-        """
-        if took_over:
-            self._took_over_at = self._clock.monotonic()
+    def begin(self, slots: Collection[int]) -> None:
+        """Look after each endpoint in these slots that was not well, also if it is owed nothing now."""
         for endpoint_key in list(self._known):
-            if slot_of(endpoint_key) in self._leases.epochs:
+            if slot_of(endpoint_key) in slots:
                 self._board.desk(endpoint_key)
 
     def made(self, desk: Desk) -> None:
         """A desk is new: what is known of its endpoint holds on."""
         now = self._clock.monotonic()
-        if self._took_over_at is not None and desk.keeps_order:
+        unquiet_since, taken_at = self._leases.unquiet.get(desk.slot), self._leases.taken.get(desk.slot)
+        if unquiet_since is not None and desk.keeps_order:
             # Else what is still on its way from who worked for it before could arrive behind what is sent now.
-            desk.starts_at = self._took_over_at + desk.endpoint.timeout_ms / 1_000
+            desk.starts_at = unquiet_since + desk.endpoint.timeout_ms / 1_000
+        if taken_at is not None:
+            desk.gate.taken_over(taken_at)
         health = self._known.pop(desk.endpoint.key, None)
         if health is None:
             return
@@ -112,11 +110,13 @@ class Warden:
         if exchange is None or outcome.again:
             return  # Nothing was sent; or what was refused is tried in parts, which tell more.
         self.heard(desk, works[0].obligation.event_key, exchange, probe=probe)
-        if outcome.disable and not desk.is_held:
+        if outcome.disable and not desk.is_held and self._is_ours(desk):
             self.disable(desk.endpoint, REASON_GONE)
 
     def heard(self, desk: Desk, event_key: int, exchange: Exchange, *, probe: bool = False) -> None:
         """An endpoint answered, or did not; ``event_key``: of the event that it concerned first."""
+        if not self._is_ours(desk):
+            return  # Who works for it now finds out by itself.
         gate = desk.gate
         now, now_ms = self._clock.monotonic(), self._clock.now_ms()
         if exchange.failure is None:
@@ -178,7 +178,8 @@ class Warden:
     def deleted(self, endpoint_key: int) -> None:
         """Nobody has to know how it was."""
         self._known.pop(endpoint_key, None)
-        self._note(endpoint_key, None)
+        if self._leases.epoch_of(slot_of(endpoint_key)) is not None:
+            self._note(endpoint_key, None)
 
     # -- probes ---------------------------------------------------------------------------------
 
@@ -262,7 +263,7 @@ class Warden:
             if breaker is None or self._board.find(desk.endpoint.key) is not desk:
                 self._ill.discard(desk)
                 continue
-            if desk.is_held:
+            if desk.is_held or not self._is_ours(desk):
                 continue
             if gate.is_recovering and desk.pull is None and desk.has_nothing_waiting:
                 gate.forgive(now)
@@ -283,14 +284,15 @@ class Warden:
         log(Log.ENDPOINT_FAILING, endpoint=endpoint, disabled_at=None if at is None else rfc3339(at))
         self._save(desk)
 
-    def condition(self, desk: Desk) -> Condition:
-        """How an endpoint is."""
+    def condition(self, desk: Desk, owner: str | None) -> Condition:
+        """How an endpoint is that ``owner`` works for, this node."""
         now, now_ms = self._clock.monotonic(), self._clock.now_ms()
         gate, breaker = desk.gate, desk.gate.breaker
         if desk.is_unmet:
             since = None if desk.contact is None else desk.contact.failing_since
             failing = "ok" if since is None else "failing"
-            return Condition(state=failing, failing_since=since, rate_now=gate.limit(now), in_flight=desk.in_flight)
+            limit = gate.limit(now)
+            return Condition(state=failing, failing_since=since, rate_now=limit, in_flight=desk.in_flight, node=owner)
         state, probe_at = "ok", None
         if breaker is not None:
             state = "down" if gate.is_down else "recovering" if gate.is_recovering else "failing"
@@ -304,12 +306,23 @@ class Warden:
             disables_at=disables_at(since, desk.endpoint.rules.disable_after_days),
             rate_now=gate.limit(now),
             in_flight=desk.in_flight,
+            node=owner,
         )
+
+    def _is_ours(self, desk: Desk) -> bool:
+        """Whether this node decides about the endpoint, by this very desk; also while it gives it up."""
+        held = self._leases.epoch_of(desk.slot) is not None and self._leases.is_valid
+        return held and self._board.find(desk.endpoint.key) is desk
 
     # -- what must outlive the node -------------------------------------------------------------
 
     def _save(self, desk: Desk) -> None:
         self._note(desk.endpoint.key, desk.gate.health(desk.endpoint.key, self._clock.monotonic()))
+
+    def writing(self) -> set[int]:
+        """Slots of endpoints of which something is still to be written down."""
+        keys = [*self._unwritten, *(() if self._written is None else (self._written,))]
+        return {slot_of(key) for key in keys}
 
     def _note(self, endpoint_key: int, health: Health | None) -> None:
         self._unwritten[endpoint_key] = health
@@ -323,11 +336,17 @@ class Warden:
             while self._unwritten and not self._broken():
                 endpoint_key, health = next(iter(self._unwritten.items()))
                 del self._unwritten[endpoint_key]
+                epoch = self._leases.epoch_of(slot_of(endpoint_key))
+                if epoch is None:
+                    continue  # Another node decides about it now.
+                self._written = endpoint_key
                 try:
-                    await self._store.put_health(endpoint_key, health)
+                    if not await self._store.put_health(endpoint_key, health, epoch=epoch):
+                        self._leases.hurry()
                 except StoreUnavailable as error:
                     self._unwritten.setdefault(endpoint_key, health)
                     log(Log.HEALTH_UNWRITTEN, code=error.code, detail=error.message)
                     await asyncio.sleep(_AGAIN_SECONDS)
         finally:
             self._writing = False
+            self._written = None

@@ -207,6 +207,14 @@ class Catalogue:
             return sorted(found, key=lambda e: e.key)
         return sorted((e for e in self._endpoints.values() if e.environment == environment), key=lambda e: e.key)
 
+    def every_endpoint(self) -> list[Endpoint]:
+        """All endpoints of all environments, in no order."""
+        return list(self._endpoints.values())
+
+    def endpoints_of(self, environment: Environment, tenant: str) -> Iterable[Endpoint]:
+        """All endpoints of a tenant, in no order."""
+        return self._by_tenant.get((environment, tenant), {}).values()
+
     def endpoint_count(self, environment: Environment, tenant: str) -> int:
         """How many endpoints a tenant has."""
         return len(self._by_tenant.get((environment, tenant), {}))

@@ -108,6 +108,7 @@ class Deliveries:
             is_correctable=reason == REASON_INVALID,
             rules=DEFAULT_RULES if endpoint is None else endpoint.rules,
             tenant_rules=DEFAULT_TENANT_RULES if tenant is None else tenant.rules,
+            node=None if holding is None else holding.node,
         )
         held_by = None if holding is None else Hold(holding.code)
         until = None if holding is None else holding.until

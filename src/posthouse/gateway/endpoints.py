@@ -1,6 +1,6 @@
 """Endpoints: created, changed, paused, resumed, tested, deleted; their secrets rotated."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Final
 
@@ -9,7 +9,7 @@ import msgspec
 from posthouse.core import limits
 from posthouse.core.errors import Conflict, IdempotencyConflict, InvalidInput, NotFound, StoreUnavailable
 from posthouse.core.ids import ENDPOINT, EVENT, make_id, parse_id
-from posthouse.core.model import Endpoint, EndpointState, Environment, Event, Lane, Secret
+from posthouse.core.model import SLOTS, Endpoint, EndpointState, Environment, Event, Lane, Secret, slot_of
 from posthouse.core.ports import Clock, Entropy
 from posthouse.core.signature import generate_secret, validate_secret
 from posthouse.gateway.catalogue import Catalogue
@@ -49,6 +49,7 @@ REASON_GONE: Final = "gone"  #: the endpoint answered 410
 REASON_FAILING: Final = "failing"  #: it did not answer well for as many days as its rule allows
 REASON_INVALID: Final = "invalid_configuration"  #: what is stored of it cannot be used
 _REROUTES_MAX: Final = 16
+_PAGE_ENDPOINTS: Final = 500  #: with open deliveries, asked for at once
 _LANES: Final = tuple(lane for lane in Lane if lane is not Lane.PARKED)  #: from which anything is sent
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -230,21 +231,24 @@ class Endpoints:
             await decided(self._catalogue, decide)
         return await self._discard_open(key)
 
-    async def finish_deletions(self) -> int:
-        """Discard what is still open for deleted endpoints; for the start of a node. How many that were."""
+    async def finish_deletions(self, slots: Collection[int] = range(SLOTS)) -> int:
+        """Discard what is still open for deleted endpoints in ``slots``, which an ended node left. How many that were."""
         discarded = 0
-        for key in {backlog.endpoint_key for backlog in await self._store.work.survey()}:
-            if self._catalogue.endpoint(key) is None:
-                endpoint = await self._store.catalogue.endpoint(key)
-                if endpoint is not None and endpoint.state is EndpointState.DELETED:
-                    discarded += await self._discard_open(key)
+        after: int | None = None
+        while page := await self._store.work.survey(slots, after=after, limit=_PAGE_ENDPOINTS):
+            after = page[-1].endpoint_key
+            for key in {backlog.endpoint_key for backlog in page}:
+                if self._catalogue.endpoint(key) is None:
+                    endpoint = await self._store.catalogue.endpoint(key)
+                    if endpoint is not None and endpoint.state is EndpointState.DELETED:
+                        discarded += await self._discard_open(key)
         return discarded
 
-    async def finish_reorders(self) -> int:
-        """Bring in line what an interrupted change of an order left; for the start of a node. Of how many endpoints."""
+    async def finish_reorders(self, slots: Collection[int] = range(SLOTS)) -> int:
+        """Bring in line what an interrupted change of an order left in ``slots``. Of how many endpoints."""
         finished = 0
-        for environment in Environment:
-            for key in [e.key for e in self._catalogue.endpoints(environment) if is_reordering(e)]:
+        for key in sorted(e.key for e in self._catalogue.every_endpoint() if is_reordering(e)):
+            if slot_of(key) in slots:
                 async with self._locks.of(key):
                     finished += await decided(self._catalogue, partial(self._finish_reorder, key))
         return finished

@@ -19,6 +19,7 @@ from posthouse.gateway.intake import IntakeBatcher
 from posthouse.gateway.jobs import Jobs
 from posthouse.gateway.key_source import KeySource
 from posthouse.gateway.keys import Keys
+from posthouse.gateway.nodes import Nodes, Watcher
 from posthouse.gateway.outbox import Outbox
 from posthouse.gateway.principal import Authenticator
 from posthouse.gateway.publish import Publisher
@@ -53,6 +54,8 @@ class Gateway:
         router: where events go.
         refused: the room that refused requests to sources may take.
         outboxes: what is drained; whoever starts the gateway starts that too.
+        watcher: knows which nodes live.
+        accepts: whether events that are published here are taken.
         reach: hears which boundary an accepted event has come to.
     """
 
@@ -73,13 +76,15 @@ class Gateway:
         router: EventRouter,
         refused: RefusedRoom,
         outboxes: Sequence[OutboxSource] = (),
+        watcher: Watcher | None = None,
+        accepts: bool = True,
         reach: Reach = pass_by,
     ) -> None:
         self.catalogue = catalogue
         catalogue.tell(hints, inbox)
         self.authenticator = Authenticator(catalogue)
         self.intake = IntakeBatcher(store.intake, hints, metrics, room=room, reach=reach)
-        self.publisher = Publisher(catalogue, router, self.intake, clock, new_key, reach=reach)
+        self.publisher = Publisher(catalogue, router, self.intake, clock, new_key, accepts=accepts, reach=reach)
         self.outbox = Outbox(outboxes, self.publisher, self.intake, clock, metrics)
         self.tenants = Tenants(store.catalogue, catalogue, hints, clock)
         locks = KeyedLocks()
@@ -111,4 +116,5 @@ class Gateway:
         self.filter_test = FilterTest(store.ledger, self.endpoints)
         self.keys = Keys(store.catalogue, catalogue, clock, entropy, new_key)
         self.backlog = Backlog(store.ledger, catalogue)
+        self.nodes = Nodes(store.ownership, watcher)
         self.books = Books(store.ledger, store.inbound)

@@ -16,6 +16,7 @@ class Holding(msgspec.Struct, frozen=True):
 
     code: str  #: one of core.waiting.Hold
     until: int | None = None  #: when that changes by itself, Unix ms, if it is known
+    node: str | None = None  #: which other node works for its endpoint, if another one does
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +29,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     next_probe_at: int | None = None  #: Unix ms, if it is down
     disables_at: int | None = None  #: when a rule disables it unless it answers before, Unix ms
     rate_now: float | None = None  #: requests a second that it gets at most at present; None: no limit
-    in_flight: int = 0  #: requests on their way to it
+    in_flight: int = 0  #: requests on their way to it, if this node works for it
+    node: str | None = None  #: which node works for it; None: none that lives
 
 
 class Hints(Protocol):

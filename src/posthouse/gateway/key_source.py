@@ -13,6 +13,11 @@ class KeySource:
         self._node = node
         self._last = floor
 
+    def renumber(self, node: int) -> None:
+        """Make keys of this number from now on: no other node has it."""
+        assert 0 <= node < NODES_MAX
+        self._node = node
+
     def raise_to(self, floor: int) -> None:
         """Let every later key be greater than ``floor``: another node made that one, by its own clock."""
         self._last = max(self._last, floor)

@@ -8,7 +8,14 @@ import msgspec
 
 from posthouse.core import limits
 from posthouse.core.envelope import check_json
-from posthouse.core.errors import IdempotencyConflict, InvalidInput, PosthouseError, StoreUnavailable, TooLarge
+from posthouse.core.errors import (
+    IdempotencyConflict,
+    InvalidInput,
+    NotAccepting,
+    PosthouseError,
+    StoreUnavailable,
+    TooLarge,
+)
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.core.ids import EVENT, make_id
 from posthouse.core.model import Environment, Event, Lane, Tenant
@@ -57,8 +64,11 @@ class Publisher:
         clock: Clock,
         new_key: KeySource,
         *,
+        accepts: bool = True,
         reach: Reach = pass_by,
     ) -> None:
+        """``accepts``: whether this node takes what people publish; what is in an outbox it takes in any case."""
+        self._accepts = accepts
         self._router = router
         self._catalogue = catalogue
         self._intake = intake
@@ -70,9 +80,10 @@ class Publisher:
         """Publish the one event in ``body``.
 
         Raises InvalidInput, MalformedJson, TooLarge, IdempotencyConflict, Overloaded,
-        StoreUnavailable or ShuttingDown; then nothing was stored, but for StoreUnavailable, whose
+        StoreUnavailable, ShuttingDown or NotAccepting; then nothing was stored, but for StoreUnavailable, whose
         outcome is unknown.
         """
+        self._check_accepting()
         item = read_event(body)
         identity = None if idempotency_key is None else check_idempotency_key(idempotency_key)
         prepared = self.prepare(environment, check_event(item), identity, self._clock.now_ms())
@@ -82,6 +93,7 @@ class Publisher:
         self, environment: Environment, body: bytes, idempotency_key: str | None
     ) -> tuple[Accepted, ...]:
         """Publish all events of ``body`` in one transaction, or none of them; errors name each bad item."""
+        self._check_accepting()
         if len(body) > limits.BATCH_BODY_BYTES_MAX:
             raise TooLarge(f"A batch takes at most {limits.BATCH_BODY_BYTES_MAX} bytes.")
         if idempotency_key is not None:
@@ -104,6 +116,10 @@ class Publisher:
         if errors:
             raise InvalidInput(f"Nothing of the batch was stored; problems: {len(errors)}.", errors=errors)
         return await self._accept(prepared)
+
+    def _check_accepting(self) -> None:
+        if not self._accepts:
+            raise NotAccepting
 
     def prepare(
         self, environment: Environment, said: Said, identity: str | None, now: int, *, said_at: int | None = None

@@ -1,6 +1,7 @@
 """What is looked after beside the requests themselves: how sources usually speak, what is kept too long, what is lost.
 
-Nothing here holds up a request. What could not be done is done at the next turn.
+Of several nodes each hears what is sent to it, and the one that owns a source's slot judges by what all of them have
+written down. Nothing here holds up a request. What could not be done is done at the next turn.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from posthouse.core.inbound import (
 from posthouse.core.limits import QUARANTINE_MS, QUARANTINE_STEP_MAX
 from posthouse.core.model import Environment
 from posthouse.core.ports import Clock
-from posthouse.core.rhythm import heard, is_silent, usual_pause_ms
+from posthouse.core.rhythm import heard, is_silent, latest, usual_pause_ms
 from posthouse.engine.seldom import SeldomLog
 from posthouse.gateway.catalogue import Catalogue
 from posthouse.gateway.presets import preset_of
@@ -33,6 +34,7 @@ LOOK_SECONDS: Final = 2.0  #: between two looks at who is silent
 LOOK_SLICE: Final = 500  #: sources, then others have their turn
 WRITE_SECONDS: Final = 10.0  #: between two writes of what was heard
 CLEAN_SECONDS: Final = 60.0  #: between two looks at what was kept for long enough
+_EVERYBODYS: Final = 0  # whoever owns the slot of this key cleans up for all sources
 RESTORE_ROWS: Final = 5_000  #: of what recognises repetitions, restored or forgotten in one transaction
 
 
@@ -48,7 +50,10 @@ class Keeper:
         clock: Clock,
         new_key: Callable[[], int],
         metrics: Metrics,
+        is_ours: Callable[[int], bool] = lambda _: True,
     ) -> None:
+        """``is_ours(key)``: whether this node looks after the source of this key, and no other one does."""
+        self._is_ours = is_ours
         self._store = store
         self._catalogue = catalogue
         self._room = room
@@ -140,10 +145,17 @@ class Keeper:
         keys, self._unwritten = self._unwritten, set()
         if keys:
             try:
+                await self._hear_others()
                 await self._store.put_rhythms([self._rhythms[key] for key in keys])
             except PosthouseError:
                 self._unwritten |= keys
                 raise
+
+    async def _hear_others(self) -> None:
+        """Take in what other nodes have heard, and when they found a source silent."""
+        for rhythm in await self._store.rhythms():
+            mine = self._rhythms.get(rhythm.source_key)
+            self._rhythms[rhythm.source_key] = rhythm if mine is None else latest(mine, rhythm)
 
     async def _look_for_silence(self) -> None:
         now = self._clock.now_ms()
@@ -151,7 +163,13 @@ class Keeper:
             for number, source in enumerate(self._catalogue.sources(environment)):
                 if number % LOOK_SLICE == LOOK_SLICE - 1:
                     await asyncio.sleep(0)  # ten thousand of them take 15 ms; nobody shall wait for that
+                if not self._is_ours(source.key):
+                    self._silent.discard(source.key)
+                    continue
                 silent = source.state is SourceState.ACTIVE and self._is_silent(source, now)
+                if silent and source.key not in self._silent:
+                    await self._hear_others()
+                    silent = self._is_silent(source, now)
                 if silent != (source.key in self._silent):
                     await self._tell(source, now, silent=silent)
 
@@ -182,19 +200,23 @@ class Keeper:
     async def _clean(self) -> None:
         """Let go of what was refused long ago, and of what nobody can repeat any more."""
         now = self._clock.now_ms()
+        await self._room.measure()
+        await self._note_full_quarantines(now)
+        if not self._is_ours(_EVERYBODYS):
+            return
         while True:
             entries = await self._store.expired(before=now - QUARANTINE_MS, limit=QUARANTINE_STEP_MAX)
             if entries:
                 await self._store.resolve(entries, Resolution.EXPIRED, now=now)
             if len(entries) < QUARANTINE_STEP_MAX:
                 break
-        await self._room.measure()
-        await self._note_full_quarantines(now)
         await self._store.prune_dedupe(before=now - self._longest_window_ms(), limit=RESTORE_ROWS)
 
     async def _note_full_quarantines(self, now: int) -> None:
         for environment in Environment:
             for source in self._catalogue.sources(environment):
+                if not self._is_ours(source.key):
+                    continue
                 if source.key in self._room.full:
                     detail = "Refused requests of the source are not kept: those that are take all the room."
                     await self._store.open_incident(self._incident(source, IncidentKind.QUARANTINE_FULL, detail))

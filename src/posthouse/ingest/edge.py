@@ -10,7 +10,7 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from posthouse.core.errors import MethodNotAllowed, NotFound, PosthouseError, TooLarge
+from posthouse.core.errors import MethodNotAllowed, NotAccepting, NotFound, PosthouseError, TooLarge
 from posthouse.core.head import lines_of
 from posthouse.core.ids import SOURCE, make_id
 from posthouse.core.inbound import Source
@@ -41,11 +41,20 @@ class InboundEdge:
         clock: when a request came.
         metrics: counts what is turned away.
         public_url: by which senders call, without a path; None: as each request names it.
+        accepts: whether requests are taken; if not, each sender is told in its own code to come again.
     """
 
     def __init__(
-        self, catalogue: Catalogue, receiver: Receiver, clock: Clock, metrics: Metrics, *, public_url: str | None = None
+        self,
+        catalogue: Catalogue,
+        receiver: Receiver,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        public_url: str | None = None,
+        accepts: bool = True,
     ) -> None:
+        self._accepts = accepts
         self._catalogue = catalogue
         self._receiver = receiver
         self._clock = clock
@@ -151,6 +160,8 @@ class InboundEdge:
         return self._catalogue.source_by_token(path[len(PREFIX) :].partition("/")[0])
 
     def _check(self, source: Source, method: str, size: int) -> None:
+        if not self._accepts:
+            raise NotAccepting
         if method not in METHODS and method != "HEAD" and not self._may_greet(source, method):
             raise MethodNotAllowed
         if size > source.rules.body_bytes_max:

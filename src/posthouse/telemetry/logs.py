@@ -28,7 +28,10 @@ class Log(Enum):
     STORE_FINDING = "warning", "The store is set up so that `detail`; said once while it is so."
     STORE_READ_ANEW = "info", "What was remembered of the database was read anew after a connection to it had ended."
     SLOTS_ACQUIRED = "info", "This node owns `count` more slots of endpoints."
-    SLOTS_LOST = "warning", "Another node took `count` slots, or their lease ran out."
+    SLOTS_LOST = "warning", "Another node took `count` slots: it heard nothing of this one for too long."
+    SLOTS_GIVEN_UP = "info", "This node gave up `count` slots, for which nothing was on its way, for others to take."
+    NODE_DEAD = "warning", "Nothing was heard of `node` for as long as a lease lasts; others take its slots."
+    NODE_BURIED = "warning", "Others took this node for dead under the name `buried`; it goes on as `node`."
     LEASE_RENEWAL_FAILED = "warning", "The leases could not be prolonged; tried again before they run out."
     ENDPOINT_DISABLED = (
         "warning",

@@ -151,6 +151,8 @@ GAUGES: Final = (
     Gauge("store_wal_bytes", "Bytes of the store's write-ahead log."),
     Gauge("store_findings", "What an operator should know of how the store is set up; the node's log says what."),
     Gauge("slots_owned", "Hash slots of endpoints that this node owns."),
+    Gauge("slots_unquiet", "Slots of them for which requests of a node that died may still be on their way."),
+    Gauge("nodes", "Nodes that live, this one included."),
     Gauge("endpoints_down", "Endpoints whose breaker is open: their deliveries wait for a probe to go well."),
     Gauge("endpoints_recovering", "Endpoints that answer again and get what waited, with a ramp."),
     Gauge("stuck_queues", "Queues whose first delivery is due for more than 10 s although nothing holds it."),

@@ -14,6 +14,7 @@ from posthouse.store.protocol import PassedOn, ReadRequest, Settlement
 from posthouse.testing.conformance.values import Values, item
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.quiet_house import QuietHouse
+from posthouse.testing.seizing import seize
 
 URL = "https://example.com/hooks"
 SECOND_MS = 1_000
@@ -66,7 +67,7 @@ async def settle(house: QuietHouse, delivery_id: str, state: State, **attempt: A
     assert keys is not None
     event_key, endpoint_key = keys
     now = house.clock.now_ms()
-    epochs = await house.store.ownership.acquire("test", now=now, lease_ms=60_000)
+    epochs = (await seize(house.store.ownership, "test", now=now)).epochs
     record = await house.store.ledger.delivery(event_key, endpoint_key)
     assert record is not None
     obligation = Obligation(

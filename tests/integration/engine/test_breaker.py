@@ -9,7 +9,6 @@ import pytest
 from posthouse.core.delivery import State
 from posthouse.core.health import FAILURES_IN_A_ROW
 from posthouse.core.ids import ENDPOINT, make_id
-from posthouse.core.limits import LEASE_MS
 from posthouse.core.model import SLOTS, Endpoint, EndpointState, Environment, Lane, Obligation
 from posthouse.core.waiting import Hold
 from posthouse.engine.refills import FAR_FUTURE
@@ -17,6 +16,7 @@ from posthouse.store.protocol import Accepted
 from posthouse.telemetry import Log
 from posthouse.testing.house import House
 from posthouse.testing.scripted_transport import answer, broken
+from posthouse.testing.seizing import seize
 from posthouse.transport.protocol import Exchange, Failure
 
 Start = Callable[..., Awaitable[House]]
@@ -157,7 +157,7 @@ async def test_an_open_breaker_stays_open_when_another_node_had_the_endpoint_in_
     endpoint, _ = await go_down(house)
     await house.pass_time(40_000)
     ownership, engine = house.ports.store.ownership, house.node.engine
-    await ownership.acquire("rival", now=house.clock.now_ms(), lease_ms=LEASE_MS, dead=frozenset({house.node.name}))
+    await seize(ownership, "rival", now=house.clock.now_ms())
     await house.pass_time(1_000)
     assert engine.leases.epochs == {}
     await ownership.release("rival")

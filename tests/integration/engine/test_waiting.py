@@ -10,7 +10,6 @@ import pytest
 from posthouse.core.delivery import State
 from posthouse.core.ids import ENDPOINT, delivery_id, make_id
 from posthouse.core.jobs import JobKind, JobState
-from posthouse.core.limits import LEASE_MS
 from posthouse.core.model import Endpoint, Environment, Scope
 from posthouse.core.rules import Batch, Order
 from posthouse.core.waiting import Hold, Wait
@@ -21,6 +20,7 @@ from posthouse.gateway.tenants import TenantChange
 from posthouse.store.protocol import Accepted
 from posthouse.testing.house import House
 from posthouse.testing.scripted_transport import answer
+from posthouse.testing.seizing import seize
 from posthouse.transport.protocol import Exchange, Request
 
 OPERATOR = Principal(Environment.LIVE, Scope.ADMIN, 1)
@@ -292,7 +292,7 @@ async def test_live_work_while_the_node_can_start_no_request(house: House, monke
 async def test_a_node_that_works_for_its_endpoint(house: House) -> None:
     endpoint = await house.endpoint()
     ownership = house.ports.store.ownership
-    await ownership.acquire("rival", now=house.clock.now_ms(), lease_ms=LEASE_MS, dead=frozenset({house.node.name}))
+    await seize(ownership, "rival", now=house.clock.now_ms())
     await house.pass_time(1_000)
     event = await house.publish()
     await is_held(house, event, endpoint, Hold.NO_OWNER)

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from posthouse.store.open import open_store
 from posthouse.testing.conformance import Scene
-from posthouse.testing.conformance.values import LEASE_MS, NOW, Values
+from posthouse.testing.conformance.values import NOW, Values
 from posthouse.testing.manual_clock import ManualClock
+from posthouse.testing.seizing import seize
 
 async def publish(scene):
     while True:
@@ -32,7 +33,7 @@ async def publish(scene):
 async def main():
     store = await open_store(sys.argv[1], clock=ManualClock(), commit_interval_ms=1)
     life = int(sys.argv[2])
-    epochs = await store.ownership.acquire(f"node-{life}", now=NOW, lease_ms=LEASE_MS, dead=(f"node-{life - 1}",))
+    epochs = dict((await seize(store.ownership, f"node-{life}", now=NOW)).epochs)
     values = Values()
     values.key(NOW + 1_000 * life)  # keys of this life are greater than those of the one before
     scene = Scene(store, f"node-{life}", epochs, values)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from posthouse.core.model import Environment
+from posthouse.core.model import SLOTS, Environment
 from posthouse.store.protocol import EventQuery
 from posthouse.testing.quiet_house import QuietHouse
 
@@ -77,7 +77,7 @@ async def rows(house: QuietHouse) -> tuple[object, ...]:
     newest = [
         await house.store.ledger.events(EventQuery(environment=environment, limit=1)) for environment in Environment
     ]
-    return (newest, await house.store.catalogue.load(), await house.store.work.survey())
+    return (newest, await house.store.catalogue.load(), await house.store.work.survey(range(SLOTS), limit=1_000))
 
 
 async def assert_refused(

@@ -157,7 +157,7 @@ class Run:
     async def compare(self) -> None:
         """Queues, books, lists and attempts."""
         store, model = self.scene.store, self.model
-        survey = {(b.endpoint_key, b.lane): (b.next_due_at, b.event_key) for b in await store.work.survey()}
+        survey = {(b.endpoint_key, b.lane): (b.next_due_at, b.event_key) for b in await self.scene.survey()}
         assert survey == model.survey()
         for endpoint_key in ENDPOINTS:
             for lane in Lane:

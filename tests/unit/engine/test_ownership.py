@@ -1,7 +1,8 @@
 """Leases: the node knows what it holds, and stops by itself before the store gives it away."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from posthouse.core.errors import StoreUnavailable
 from posthouse.core.limits import LEASE_MS, LEASE_RENEW_MS
 from posthouse.engine import ownership as ownership_module
 from posthouse.engine.ownership import Leases
+from posthouse.store.protocol import Grant
 from posthouse.testing.manual_clock import ManualClock
 
 
@@ -18,19 +20,20 @@ class Registry:
     def __init__(self, *held: dict[int, int]) -> None:
         self.held = list(held)
         self.released: list[str] = []
-        self.dead: list[Collection[str]] = []
+        self.dead: list[Mapping[str, int]] = []
 
-    async def acquire(self, node: str, *, now: int, lease_ms: int, dead: Collection[str] = ()) -> dict[int, int]:
+    async def acquire(self, node: str, *, dead: Mapping[str, int], **_: Any) -> Grant:
         self.dead.append(dead)
         if not self.held:
             raise StoreUnavailable
-        return self.held.pop(0)
+        return Grant(self.held.pop(0))
 
-    async def release(self, node: str) -> None:
+    async def leave(self, node: str) -> None:
         self.released.append(node)
 
-    async def owners(self) -> dict[int, tuple[str | None, int, int]]:
-        return {}
+
+def leases_on(registry: Any, clock: ManualClock, **told: Any) -> Leases:
+    return Leases(registry, clock, "n", **told)
 
 
 async def nothing(_: set[int]) -> None:
@@ -40,15 +43,15 @@ async def nothing(_: set[int]) -> None:
 async def test_gained_and_lost_slots_are_told_also_when_only_the_epoch_moved() -> None:
     told: list[tuple[set[int], set[int]]] = []
     registry = Registry({1: 1, 2: 1}, {1: 1, 2: 5, 3: 1}, {3: 1})
-    leases = Leases(
-        registry, ManualClock(), "n", gaining=nothing, renewed=lambda gained, lost: told.append((gained, lost))
+    leases = leases_on(
+        registry, ManualClock(), gaining=nothing, renewed=lambda gained, lost: told.append((gained, lost))
     )
-    await leases.start(dead=["old"])
+    await leases.start(dead={"old": 3})
     await leases._take()
     await leases._take()
     await leases.stop(release=True)
     assert told == [({1, 2}, set()), ({2, 3}, {2}), (set(), {1, 2})]
-    assert registry.dead[0] == frozenset({"old"})
+    assert registry.dead[0] == {"old": 3}
     assert registry.released == ["n"]
     assert leases.epochs == {}
 
@@ -62,7 +65,7 @@ async def test_what_is_known_of_slots_is_read_before_they_are_worked_for() -> No
         if len(asked) == 2:
             raise StoreUnavailable
 
-    leases = Leases(Registry({1: 1}, {2: 1}, {2: 1}), ManualClock(), "n", gaining=gaining, renewed=lambda *_: None)
+    leases = leases_on(Registry({1: 1}, {2: 1}, {2: 1}), ManualClock(), gaining=gaining, renewed=lambda *_: None)
     await leases.start()
     with pytest.raises(StoreUnavailable):
         await leases._take()
@@ -75,7 +78,7 @@ async def test_what_is_known_of_slots_is_read_before_they_are_worked_for() -> No
 
 async def test_a_lease_that_cannot_be_renewed_ends_before_the_store_gives_it_away() -> None:
     clock = ManualClock()
-    leases = Leases(Registry({1: 1}), clock, "n", gaining=nothing, renewed=lambda *_: None)
+    leases = leases_on(Registry({1: 1}), clock, gaining=nothing, renewed=lambda *_: None)
     await leases.start()
     assert leases.is_valid
     clock.advance(LEASE_MS - LEASE_RENEW_MS)
@@ -88,11 +91,11 @@ async def test_a_lease_runs_from_when_it_was_asked_for() -> None:
     clock = ManualClock()
 
     class Slow(Registry):
-        async def acquire(self, node: str, *, now: int, lease_ms: int, dead: Collection[str] = ()) -> dict[int, int]:
+        async def acquire(self, node: str, **_: Any) -> Grant:
             clock.advance(LEASE_MS - LEASE_RENEW_MS)
-            return {1: 1}
+            return Grant({1: 1})
 
-    leases = Leases(Slow(), clock, "n", gaining=nothing, renewed=lambda *_: None)
+    leases = leases_on(Slow(), clock, gaining=nothing, renewed=lambda *_: None)
     await leases.start()
     assert not leases.is_valid
     await leases.stop(release=False)
@@ -100,7 +103,7 @@ async def test_a_lease_runs_from_when_it_was_asked_for() -> None:
 
 async def test_the_wall_clock_has_no_say_in_it() -> None:
     clock = ManualClock()
-    leases = Leases(Registry({1: 1}), clock, "n", gaining=nothing, renewed=lambda *_: None)
+    leases = leases_on(Registry({1: 1}), clock, gaining=nothing, renewed=lambda *_: None)
     await leases.start()
     clock.step(3_600_000)
     assert leases.is_valid
@@ -109,7 +112,7 @@ async def test_the_wall_clock_has_no_say_in_it() -> None:
 
 async def test_stop_is_idempotent_and_releases_only_when_asked() -> None:
     registry = Registry({1: 1})
-    leases = Leases(registry, ManualClock(), "n", gaining=nothing, renewed=lambda *_: None)
+    leases = leases_on(registry, ManualClock(), gaining=nothing, renewed=lambda *_: None)
     await leases.start()
     await leases.stop(release=False)
     await leases.stop(release=True)
@@ -124,16 +127,16 @@ async def test_a_fault_in_a_renewal_does_not_end_the_renewing(monkeypatch: pytes
     calls = 0
 
     class Faulty(Registry):
-        async def acquire(self, node: str, *, now: int, lease_ms: int, dead: Collection[str] = ()) -> dict[int, int]:
+        async def acquire(self, node: str, **_: Any) -> Grant:
             nonlocal calls
             calls += 1
             if calls == 2:
                 raise RuntimeError("a fault of the program")
             if calls == 3:
                 asked.set()
-            return {1: 1}
+            return Grant({1: 1})
 
-    leases = Leases(Faulty(), ManualClock(), "n", gaining=nothing, renewed=lambda *_: None)
+    leases = leases_on(Faulty(), ManualClock(), gaining=nothing, renewed=lambda *_: None)
     await leases.start()
     await asked.wait()
     await leases.stop(release=False)
@@ -145,10 +148,10 @@ async def test_what_is_doubted_is_not_held_until_the_store_has_said_it_anew() ->
     asked = asyncio.Event()
 
     class Slow(Registry):
-        async def acquire(self, node: str, *, now: int, lease_ms: int, dead: Collection[str] = ()) -> dict[int, int]:
+        async def acquire(self, node: str, **_: Any) -> Grant:
             answers.append(asyncio.get_running_loop().create_future())
             asked.set()
-            return await answers[-1]
+            return Grant(await answers[-1])
 
     renewals: asyncio.Queue[set[int]] = asyncio.Queue()
 
@@ -157,7 +160,7 @@ async def test_what_is_doubted_is_not_held_until_the_store_has_said_it_anew() ->
         asked.clear()
         answers[-1].set_result({1: 1})
 
-    leases = Leases(Slow(), ManualClock(), "n", gaining=nothing, renewed=lambda gained, _: renewals.put_nowait(gained))
+    leases = leases_on(Slow(), ManualClock(), gaining=nothing, renewed=lambda gained, _: renewals.put_nowait(gained))
     starting = asyncio.ensure_future(leases.start())
     await next_answer()
     await starting

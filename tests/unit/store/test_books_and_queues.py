@@ -148,7 +148,7 @@ async def steps_of_survey(scene: Scene) -> int:
     readers = scene.store._readers
     for _ in range(readers._count):
         await readers._offload(lambda: watch(_rotate(readers._free)))
-    await scene.store.work.survey()
+    await scene.survey()
     return count
 
 

@@ -5,22 +5,34 @@
 
 -- == whose the slots are ==========================================================================
 
--- The hash slots of endpoints: who leases each, and the epoch that fences late writers. Who settles holds a share
--- lock on the slots it settles for, who takes or gives up slots locks all of them.
+-- The hash slots of endpoints: who owns each, and the epoch that fences late writers. Who settles holds a share lock on
+-- the slots it settles for, who takes or gives up slots locks all of them. `unquiet`: it was taken from a node that did
+-- not give it up, and what that one sent may still be on its way. Nothing is decided by `lease_until`.
 CREATE TABLE slots (
     slot smallint PRIMARY KEY CHECK (slot BETWEEN 0 AND 255),
     owner text COLLATE "C",
     epoch bigint NOT NULL CHECK (epoch >= 0),
-    lease_until bigint NOT NULL
+    lease_until bigint NOT NULL,
+    unquiet boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 INSERT INTO slots (slot, owner, epoch, lease_until) SELECT s, NULL, 0, 0 FROM generate_series(0, 255) AS s;
 
+-- The register of nodes. `beat` grows while one lives; times are by its own clock, for people.
+CREATE TABLE nodes (
+    name text COLLATE "C" PRIMARY KEY, number integer NOT NULL UNIQUE CHECK (number BETWEEN 1 AND 1023),
+    role text NOT NULL CHECK (role IN ('all', 'engine', 'edge')), version text NOT NULL, host text NOT NULL,
+    process_id bigint NOT NULL, url text, joined_at bigint NOT NULL, beat bigint NOT NULL, beat_at bigint NOT NULL
+) WITH (fillfactor = 50);
+-- The number that was given to a node last; one row. Whoever joins holds it.
+CREATE TABLE node_numbers (one smallint PRIMARY KEY CHECK (one = 1), latest integer NOT NULL) WITH (fillfactor = 50);
+INSERT INTO node_numbers (one, latest) VALUES (1, 0);
+
 -- == the catalogue ================================================================================
 
--- One row a writing connection (lane): who accepts holds a share lock on its own row, who changes the catalogue locks
--- all of them. Lane 0 exists always and is the one that everybody who changes the catalogue locks first.
+-- A few rows, shared out to writing connections (lanes): who accepts holds a share lock on its row, who changes the
+-- catalogue locks all of them. Lane 0 exists always and is the one that everybody who changes the catalogue locks first.
 CREATE TABLE catalogue (
-    lane integer PRIMARY KEY,             -- node number * 16 + the number of the connection; 0: the master
+    lane integer PRIMARY KEY,             -- 0: the master; a connection picks one of the others when it is made
     version bigint NOT NULL
 ) WITH (fillfactor = 50);
 INSERT INTO catalogue (lane, version) VALUES (0, 0);

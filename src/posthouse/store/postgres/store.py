@@ -33,6 +33,7 @@ from posthouse.store.postgres.work import PostgresWork
 from posthouse.store.protocol import (
     AdminFacet,
     CatalogueFacet,
+    HintsChannel,
     InboundFacet,
     Intake,
     JobsFacet,
@@ -44,8 +45,9 @@ from posthouse.store.protocol import (
 from posthouse.store.shared.custody import custody_of, prove_here
 from posthouse.telemetry import Log, Metrics, log
 
-NODE: Final = 1  #: the number of the node, as long as there is one
-LANES_MAX: Final = 16  #: numbers of connections that a node has
+#: Rows of the catalogue's version that are shared out to connections. Two may have the same: then they write that they
+#: stand still in one row, and pay a little for it. More rows would cost more at each change.
+LANE_ROWS: Final = 32
 
 QUICK_MS: Final = 30_000  #: the server ends any short statement after so long
 SNAPSHOT_MS: Final = 60_000
@@ -80,6 +82,8 @@ class PostgresStore:
         self.ownership: Ownership = PostgresOwnership(lanes, readers)
         self.admin: AdminFacet = PostgresAdmin(lanes, readers, days_ahead=days_ahead)
         self.outbox: OutboxSource | None = PostgresOutbox(lanes, readers)
+        self.hints: HintsChannel | None = None
+        self.alone = False
 
     @property
     def alive(self) -> bool:
@@ -238,11 +242,12 @@ def _looker(phone: _Phone, readers: Readers) -> Callable[[Wire], Awaitable[bool]
 def _lanes(bench: _Bench, *, interval_s: float) -> Lanes:
     phone = bench.phone
     is_gone = _looker(phone, bench.readers)
+    first = secrets.randbelow(LANE_ROWS)
 
     def lane(name: str, number: int, *, deadline_s: float = 10.0, interval_s: float = 0.0) -> Lane:
         dial = phone.dial(name, PINNED, statement_timeout=f"{QUICK_MS}", lock_timeout=f"{round(deadline_s * 600)}")
-        number += NODE * LANES_MAX
-        rules = LaneRules(name=name, number=number, deadline_s=deadline_s, interval_s=interval_s)
+        row = 1 + (first + number) % LANE_ROWS
+        rules = LaneRules(name=name, number=row, deadline_s=deadline_s, interval_s=interval_s)
         return Lane(rules, dial, is_gone=is_gone, metrics=bench.metrics, presence=bench.presence, reach=bench.reach)
 
     return Lanes(

@@ -3,11 +3,12 @@
 How they change is in ``settling``, ``reopening``, ``discarding`` and ``ordering``.
 """
 
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, Final
 
-from posthouse.core.model import SLOTS, Environment, Event, Health, Lane, Obligation, slot_of
+from posthouse.core.model import Environment, Event, Health, Lane, Obligation, slot_of
 from posthouse.core.rules import Order
 from posthouse.store.postgres import discarding, ordering, reopening
 from posthouse.store.postgres.binding import columns
@@ -20,7 +21,7 @@ from posthouse.store.shared.gathering import Gatherer
 
 _FRONT: Final = (-1, 0)  # before everything in a queue
 
-_SURVEY_SLOTS: Final = 16  # asked of in one statement: so no long question holds up short ones
+_BEFORE_ALL: Final = -1  # less than any key
 _EVENTS_MAX: Final = 64  # read in one statement: so bytes beyond the bound are few
 _DISCARDS_MAX: Final = 1_000  # given up in one transaction
 #: Looking a member up here costs a tenth of calling the enum.
@@ -38,13 +39,20 @@ class PostgresWork:
         self._gatherer = Gatherer(lanes.settle.submit, self._settle_gathered)
         self._walks: dict[int, ordering.Place] = {}  # where the latest step of reordering an endpoint ended
 
-    async def survey(self, slots: Collection[int] | None = None) -> list[Backlog]:
-        """Every (endpoint, lane) with open work; see the protocol."""
-        wanted = sorted(range(SLOTS) if slots is None else set(slots))
+    async def survey(self, slots: Collection[int], *, after: int | None = None, limit: int) -> list[Backlog]:
+        """Every (endpoint, lane) with open work, by slot and endpoint; see the protocol."""
+        wanted = sorted(set(slots))
         found: list[Backlog] = []
-        for start in range(0, len(wanted), _SURVEY_SLOTS):
-            rows = await self._readers.quick("survey", wanted[start : start + _SURVEY_SLOTS])
-            found += [Backlog(endpoint_key, Lane(lane), *head) for endpoint_key, lane, *head in rows]
+        while not found:  # else it would look like the end, where all that an endpoint has is parked
+            first, behind = 0, _BEFORE_ALL
+            if after is not None:
+                first = bisect_left(wanted, slot_of(after))
+                behind = after if slot_of(after) in wanted[first : first + 1] else _BEFORE_ALL
+            rows = await self._readers.quick("survey", wanted[first:], behind, limit) if wanted[first:] else []
+            if not rows:
+                break
+            after = rows[-1]["endpoint_key"]
+            found = [Backlog(key, Lane(lane), *head) for key, lane, *head in rows if head[0] is not None]
         return found
 
     async def fetch(
@@ -106,9 +114,11 @@ class PostgresWork:
             lambda t: reopening.retry(t, event_key, endpoint_key, now=now), Guards(catalogue=False, orders=orders)
         )
 
-    async def retime(self, *, now: int, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
+    async def retime(
+        self, slots: Collection[int], *, now: int, after: tuple[int, int], limit: int
+    ) -> list[tuple[int, int]]:
         """Set due times anew that a clock ahead of ``now`` has set; see the protocol."""
-        rows = await self._readers.snapshot(lambda t: t.rows("timed_ahead", now, *after, limit))
+        rows = await self._readers.snapshot(lambda t: t.rows("timed_ahead", now, *after, limit, list(slots)))
         deliveries = [(row["event_key"], row["endpoint_key"]) for row in rows]
         if rows:
             guards = Guards(orders=await ordering.guards_of(self._readers, deliveries))
@@ -156,18 +166,20 @@ class PostgresWork:
             elif after == ordering.FIRST_PLACE:
                 return 0
 
-    async def health(self) -> list[Health]:
-        """Every endpoint that is not well; see the protocol."""
-        rows = await self._readers.quick("all_health")
+    async def health(self, slots: Collection[int]) -> list[Health]:
+        """Every endpoint in these slots that is not well; see the protocol."""
+        rows = await self._readers.quick("health_in_slots", list(slots))
         return [Health(**dict(zip(_HEALTH_COLUMNS, row, strict=True))) for row in rows]
 
-    async def put_health(self, endpoint_key: int, health: Health | None) -> None:
-        """Insert, replace or forget; see the protocol."""
+    async def put_health(self, endpoint_key: int, health: Health | None, *, epoch: int) -> bool:
+        """Insert, replace or forget, if the slot is held; see the protocol."""
+        place = (slot_of(endpoint_key), epoch, endpoint_key)
         if health is None:
-            await self._settle.single("delete_health", endpoint_key)
+            (row,) = await self._settle.single("delete_health", *place)
         else:
             known = (health.failing_since, health.opened_at, health.probes, health.warned, health.usual_rate)
-            await self._settle.single("put_health", endpoint_key, slot_of(endpoint_key), *known)
+            (row,) = await self._settle.single("put_health", *place, *known)
+        return bool(row["held"])
 
     async def _settle_gathered(self, turn: Turn, settlements: Sequence[Settlement]) -> Settled:
         return await settle(turn, self._readers, settlements)

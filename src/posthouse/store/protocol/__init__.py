@@ -22,6 +22,7 @@ from posthouse.store.protocol.catalogue import (
     Outdated,
     Remembered,
 )
+from posthouse.store.protocol.hints import Hints, HintsChannel
 from posthouse.store.protocol.inbound import (
     Arrival,
     Doubt,
@@ -61,7 +62,7 @@ from posthouse.store.protocol.ledger import (
     Waiting,
 )
 from posthouse.store.protocol.outbox import OutboxDoubt, OutboxRow, OutboxSource, OutboxStatus
-from posthouse.store.protocol.ownership import Ownership
+from posthouse.store.protocol.ownership import Grant, Joining, NodeRecord, Ownership, Roll
 from posthouse.store.protocol.work import Backlog, Refill, Settled, Settlement, Work, WorkFacet
 
 __all__ = [
@@ -81,6 +82,9 @@ __all__ = [
     "EventQuery",
     "EventRecord",
     "Gone",
+    "Grant",
+    "Hints",
+    "HintsChannel",
     "IdentityReused",
     "InboundFacet",
     "InboxItem",
@@ -89,8 +93,10 @@ __all__ = [
     "Intake",
     "JobStep",
     "JobsFacet",
+    "Joining",
     "LedgerFacet",
     "NewEvent",
+    "NodeRecord",
     "Origin",
     "OutboxDoubt",
     "OutboxRow",
@@ -108,6 +114,7 @@ __all__ = [
     "Remembered",
     "RequestQuery",
     "RequestRecord",
+    "Roll",
     "Settled",
     "Settlement",
     "SourceBooks",
@@ -132,6 +139,9 @@ class Store(Protocol):
     jobs: JobsFacet
     admin: AdminFacet
     outbox: OutboxSource | None  #: None: applications cannot write to this engine
+    hints: HintsChannel | None  #: None: nobody else can be there to be told
+    #: Whether nobody else can have this store open: all other nodes on its register are dead then.
+    alone: bool
     #: Set when the store broke: its result is the reason. Who owns the process must end it.
     failed: asyncio.Future[str]
 

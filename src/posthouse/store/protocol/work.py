@@ -64,8 +64,12 @@ class Settled(msgspec.Struct, frozen=True):
 class WorkFacet(Protocol):
     """Open deliveries: finding, settling, re-opening, discarding."""
 
-    async def survey(self, slots: Collection[int] | None = None) -> list[Backlog]:
-        """Every (endpoint, lane) with open work and its head, by a skip scan: costs by endpoints, not deliveries."""
+    async def survey(self, slots: Collection[int], *, after: int | None = None, limit: int) -> list[Backlog]:
+        """Every (endpoint, lane) with open work and its head, of up to ``limit`` endpoints in these slots.
+
+        By a skip scan: costs by endpoints, not deliveries. All that is known of one endpoint stands together.
+        ``after``: the endpoint that stands last in the page before; the page behind the last one is empty.
+        """
         ...
 
     async def fetch(
@@ -112,9 +116,12 @@ class WorkFacet(Protocol):
         """
         ...
 
-    async def retime(self, *, now: int, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
+    async def retime(
+        self, slots: Collection[int], *, now: int, after: tuple[int, int], limit: int
+    ) -> list[tuple[int, int]]:
         """Correct due times that a clock ahead of ``now`` has set; keys of up to ``limit`` deliveries behind ``after``.
 
+        Only those of endpoints in these slots.
         One that is not attempted in this round becomes due. One whose latest attempt lies later than ``now`` waits
         as long from ``now`` on as it was to wait after that attempt. Ascending by (event key, endpoint key).
         """
@@ -137,10 +144,13 @@ class WorkFacet(Protocol):
         """
         ...
 
-    async def health(self) -> list[Health]:
-        """Every endpoint that is not well."""
+    async def health(self, slots: Collection[int]) -> list[Health]:
+        """Every endpoint in these slots that is not well."""
         ...
 
-    async def put_health(self, endpoint_key: int, health: Health | None) -> None:
-        """Insert or replace what is known of an endpoint that is not well; None: it is well."""
+    async def put_health(self, endpoint_key: int, health: Health | None, *, epoch: int) -> bool:
+        """Insert or replace what is known of an endpoint that is not well; None: it is well.
+
+        False: the slot has another owner or epoch, and nothing was written.
+        """
         ...

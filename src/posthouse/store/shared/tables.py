@@ -55,7 +55,7 @@ class Table(NamedTuple):
     #: Columns that only one engine has, by engine, and what stands there in the rows that are carried.
     fixed: Mapping[str, Mapping[str, int]] = {}
     #: Columns that are only written, and what: what stood there belonged to nodes of the other store.
-    void: Mapping[str, int | None] = {}
+    void: Mapping[str, int | bool | None] = {}
     may_be_lost: bool = False  #: without it the store makes it anew
 
     def columns_in(self, engine: str) -> tuple[Column, ...]:
@@ -222,7 +222,7 @@ TABLES: Final = (
         "key",
     ),
     _whole("rhythms", "source_key, seen_at, seen, pauses text, day", "source_key"),
-    _whole("slots", "slot, epoch", "slot", void={"owner": None, "lease_until": 0}),
+    _whole("slots", "slot, epoch", "slot", void={"owner": None, "lease_until": 0, "unquiet": False}),
     # What stays.
     Table("custody", Carried.STAYS),
     Table("days", Carried.STAYS),
@@ -230,6 +230,8 @@ TABLES: Final = (
     Table("posthouse_outbox_v1_doubts", Carried.STAYS),
     Table("posthouse_outbox_v1_head", Carried.STAYS),
     Table("migrations", Carried.STAYS),
+    Table("nodes", Carried.STAYS),
+    Table("node_numbers", Carried.STAYS),
     Table("probe", Carried.STAYS),
     Table("order_guards", Carried.STAYS),
     Table("source_guards", Carried.STAYS),

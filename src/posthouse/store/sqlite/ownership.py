@@ -1,23 +1,40 @@
-"""Slots of endpoints: leased to nodes, fenced by epochs."""
+"""Nodes, and the slots of endpoints that they own, fenced by epochs."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import apsw
 import msgspec
+from msgspec.structs import astuple
 
 from posthouse.core.failpoints import Failpoint, Reach
+from posthouse.store.protocol import Grant, Joining, NodeRecord, Roll
+from posthouse.store.shared.numbers import next_number
 from posthouse.store.sqlite.readers import Readers
-from posthouse.store.sqlite.rows import value_of
+from posthouse.store.sqlite.rows import rows_of, value_of
 from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.writer import Steps, Writer
 
 _ACQUIRE: Final = SQL["acquire_slots"]
 _ALL: Final = SQL["all_slots"]
+_ALL_NODES: Final = SQL["all_nodes"]
+_ALL_NUMBERS: Final = SQL["all_numbers"]
+_BEAT: Final = SQL["raise_beat"]
+_BURY: Final = SQL["bury_node"]
+_CALM: Final = SQL["calm_slot"]
+_INSERT_NODE: Final = SQL["insert_node"]
+_LATEST: Final = SQL["latest_number"]
+_NUMBER: Final = SQL["node_number"]
 _OF_NODE: Final = SQL["slots_of_node"]
+_ORPHAN: Final = SQL["orphan_slots"]
 _RELEASE: Final = SQL["release_slots"]
+_SET_LATEST: Final = SQL["set_latest_number"]
+_STRIKE: Final = SQL["strike_off"]
+_VERSION: Final = SQL["catalogue_version"]
 
-_EPOCHS: Final = msgspec.json.Decoder(list[tuple[int, int]])
+_HELD: Final = msgspec.json.Decoder(list[tuple[int, int, int]])
+_NODES: Final = msgspec.json.Decoder(list[NodeRecord])
+_NUMBERS: Final = msgspec.json.Decoder(list[int])
 _OWNERS: Final = msgspec.json.Decoder(list[tuple[int, str | None, int, int]])
 
 
@@ -28,29 +45,104 @@ class SqliteOwnership:
         self._writer = writer
         self._readers = readers
 
-    async def acquire(self, node: str, *, now: int, lease_ms: int, dead: Collection[str] = ()) -> dict[int, int]:
-        """Take every slot that may be taken; see the protocol."""
-        gone = msgspec.json.encode(list(dead)).decode()
-        return await self._writer.submit(
-            lambda connection: _update(
-                connection, node, _ACQUIRE, (node, now, now + lease_ms, gone), self._writer.reach
-            )
-        )
+    async def join(self, me: Joining) -> int:
+        """Register a node; see the protocol."""
+        return await self._writer.submit(lambda connection: _join(connection, me))
 
-    async def release(self, node: str) -> None:
-        """Give up everything; see the protocol."""
-        await self._writer.submit(lambda connection: _update(connection, node, _RELEASE, (node,), self._writer.reach))
+    async def beat(self, name: str, *, now: int) -> Roll:
+        """Raise a beat and read them all; see the protocol."""
+        return await self._writer.submit(lambda connection: _beat(connection, name, now))
+
+    async def acquire(
+        self,
+        node: str,
+        *,
+        now: int,
+        lease_ms: int,
+        wanted: Collection[int] | None = None,
+        dead: Mapping[str, int] | None = None,
+    ) -> Grant:
+        """Prolong what the node owns and take what may be taken; see the protocol."""
+        bindings = (node, now + lease_ms, _json(wanted), msgspec.json.encode(dict(dead or {})).decode())
+        return await self._writer.submit(lambda connection: _acquire(connection, bindings, self._writer.reach))
+
+    async def release(self, node: str, slots: Collection[int] | None = None) -> None:
+        """Give slots up; see the protocol."""
+        await self._writer.submit(lambda connection: _run(connection, _RELEASE, [(node, _json(slots))]))
+
+    async def calm(self, node: str, slots: Mapping[int, int]) -> None:
+        """Note that nothing of earlier owners is on its way; see the protocol."""
+        calmed = [(slot, node, epoch) for slot, epoch in slots.items()]
+        await self._writer.submit(lambda connection: _run(connection, _CALM, calmed))
+
+    async def leave(self, name: str) -> None:
+        """Give up everything and be registered no more; see the protocol."""
+        await self._writer.submit(lambda connection: _leave(connection, name))
+
+    async def bury(self, dead: Mapping[str, int]) -> list[str]:
+        """Take dead nodes off the register; see the protocol."""
+        return await self._writer.submit(lambda connection: _bury(connection, dead))
 
     async def owners(self) -> dict[int, tuple[str | None, int, int]]:
         """Who holds what; see the protocol."""
         document = await self._readers.read(lambda connection: value_of(connection, _ALL))
         return {slot: (owner, epoch, until) for slot, owner, epoch, until in _OWNERS.decode(document)}
 
+    async def nodes(self) -> list[NodeRecord]:
+        """Everybody on the register; see the protocol."""
+        return await self._readers.read(_nodes)
 
-def _update(
-    connection: apsw.Connection, node: str, statement: str, values: tuple[str | int, ...], reach: Reach
-) -> Steps[dict[int, int]]:
-    connection.execute(statement, values)
+
+def _json(slots: Collection[int] | None) -> str | None:
+    return None if slots is None else msgspec.json.encode(list(slots)).decode()
+
+
+def _nodes(connection: apsw.Connection) -> list[NodeRecord]:
+    return _NODES.decode(value_of(connection, _ALL_NODES))
+
+
+def _run(connection: apsw.Connection, statement: str, rows: Iterable[tuple[str | int | None, ...]]) -> Steps[None]:
+    connection.executemany(statement, rows)
+    yield 1
+
+
+def _join(connection: apsw.Connection, me: Joining) -> Steps[int]:
+    known = rows_of(connection, _NUMBER, (me.name,))
+    if known:
+        yield 0
+        number: int = known[0][0]
+        return number
+    taken = _NUMBERS.decode(value_of(connection, _ALL_NUMBERS))
+    number = next_number(value_of(connection, _LATEST), taken)
+    connection.execute(_SET_LATEST, (number,))
+    connection.execute(_INSERT_NODE, (*astuple(me), number))
+    yield 2
+    return number
+
+
+def _beat(connection: apsw.Connection, name: str, now: int) -> Steps[Roll]:
+    connection.execute(_BEAT, (name, now))
+    missing = not connection.changes()
+    yield 1
+    return Roll(me_missing=missing, nodes=tuple(_nodes(connection)), catalogue_version=value_of(connection, _VERSION))
+
+
+def _acquire(connection: apsw.Connection, bindings: tuple[str | int | None, ...], reach: Reach) -> Steps[Grant]:
+    connection.execute(_ACQUIRE, bindings)
     reach(Failpoint.LEASE_WRITTEN)
     yield 1
-    return dict(_EPOCHS.decode(value_of(connection, _OF_NODE, (node,))))
+    held = _HELD.decode(value_of(connection, _OF_NODE, bindings[:1]))
+    return Grant({slot: epoch for slot, epoch, _ in held}, frozenset(slot for slot, _, unquiet in held if unquiet))
+
+
+def _leave(connection: apsw.Connection, name: str) -> Steps[None]:
+    connection.execute(_RELEASE, (name, None))
+    connection.execute(_STRIKE, (name,))
+    yield 2
+
+
+def _bury(connection: apsw.Connection, dead: Mapping[str, int]) -> Steps[list[str]]:
+    buried = [name for name, beat in sorted(dead.items()) if rows_of(connection, _BURY, (name, beat))]
+    connection.executemany(_ORPHAN, [(name,) for name in buried])
+    yield 2 * len(buried)
+    return buried

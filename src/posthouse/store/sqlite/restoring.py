@@ -22,6 +22,7 @@ from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.store import DATABASE, LOCK, make_directory
 
 _BEGUN: Final = ".restoring"  #: behind the database's name until it is whole
+_FORGET_NODES: Final = SQL["forget_nodes"]
 _VOID_LEASES: Final = SQL["void_leases"]
 
 
@@ -78,6 +79,7 @@ def _settle_in(connection: apsw.Connection, manifest: Manifest, now: int, tell: 
         raise ArchiveInvalid("The books of the archive do not survive the step to this version's schema.")
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(_VOID_LEASES)
+    connection.execute(_FORGET_NODES)
     put_custody(connection, Custody(Holding.HERE, "", now, first_key_at(now + 1) - 1))
     connection.execute("COMMIT")
 

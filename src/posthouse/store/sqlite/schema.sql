@@ -455,16 +455,40 @@ CREATE TABLE rhythms (
 
 -- -- ownership and the node itself -----------------------------------------------------------
 
--- The hash slots of endpoints: who leases each, and the epoch that fences late writers.
+-- The hash slots of endpoints: who owns each, and the epoch that fences late writers. `unquiet`: it was taken from a
+-- node that did not give it up, and what that one sent may still be on its way. Nothing is decided by `lease_until`.
 CREATE TABLE slots (
     slot INTEGER PRIMARY KEY CHECK (slot BETWEEN 0 AND 255),
     owner TEXT,
     epoch INTEGER NOT NULL CHECK (epoch >= 0),
-    lease_until INTEGER NOT NULL
+    lease_until INTEGER NOT NULL,
+    unquiet INTEGER NOT NULL DEFAULT 0 CHECK (unquiet IN (0, 1))
 ) STRICT;
 
 WITH RECURSIVE numbers (slot) AS (VALUES (0) UNION ALL SELECT slot + 1 FROM numbers WHERE slot < 255)
 INSERT INTO slots (slot, owner, epoch, lease_until) SELECT slot, NULL, 0, 0 FROM numbers;
+
+-- The register of nodes. `beat` grows while one lives; times are by its own clock, for people.
+CREATE TABLE nodes (
+    name TEXT PRIMARY KEY,
+    number INTEGER NOT NULL UNIQUE CHECK (number BETWEEN 1 AND 1023),
+    role TEXT NOT NULL CHECK (role IN ('all', 'engine', 'edge')),
+    version TEXT NOT NULL,
+    host TEXT NOT NULL,
+    process_id INTEGER NOT NULL,
+    url TEXT,
+    joined_at INTEGER NOT NULL,
+    beat INTEGER NOT NULL,
+    beat_at INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+
+-- The number that was given to a node last; one row.
+CREATE TABLE node_numbers (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    latest INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO node_numbers (one, latest) VALUES (1, 0);
 
 -- The row that a readiness probe writes; one row.
 CREATE TABLE probe (
@@ -486,10 +510,11 @@ CREATE TABLE custody (
 
 INSERT INTO custody (one, state, place, since, key_floor) VALUES (1, 'here', '', 0, 0);
 
--- The migrations that made this database.
+-- The migrations that made this database; `readable_from` is the oldest of them whose code may go on, 0: only its own.
 CREATE TABLE migrations (
     number INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
     checksum TEXT NOT NULL,
-    applied_at INTEGER NOT NULL
+    applied_at INTEGER NOT NULL,
+    readable_from INTEGER NOT NULL DEFAULT 0
 ) STRICT;

@@ -15,6 +15,7 @@ from posthouse.core.ports import Clock
 from posthouse.store.protocol import (
     AdminFacet,
     CatalogueFacet,
+    HintsChannel,
     InboundFacet,
     Intake,
     JobsFacet,
@@ -90,6 +91,8 @@ class SqliteStore:
         self.jobs: JobsFacet = SqliteJobs(self._writer, self._readers)
         self.admin: AdminFacet = SqliteAdmin(self._writer, self._readers, path)
         self.outbox: OutboxSource | None = None
+        self.hints: HintsChannel | None = None
+        self.alone = True
 
     @property
     def alive(self) -> bool:

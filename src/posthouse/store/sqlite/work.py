@@ -25,15 +25,17 @@ from posthouse.store.sqlite.writer import Steps, Writer
 _ALL_HEALTH: Final = SQL["all_health"]
 _DELETE_HEALTH: Final = SQL["delete_health"]
 _FETCH: Final = SQL["fetch_due"]
+_IS_HELD: Final = SQL["is_held"]
 _NEXT_DUE_AT: Final = SQL["next_due_at"]
 _PUT_HEALTH: Final = SQL["put_health"]
 _RETIME: Final = SQL["retime_obligation"]
 _SURVEY: Final = SQL["survey"]
 _TIMED_AHEAD: Final = SQL["timed_ahead"]
 
+_BEFORE_ALL: Final = -1  # less than any key
 _FRONT: Final = (-1, 0)  # before everything in a queue
 
-_BACKLOGS: Final = msgspec.json.Decoder(list[tuple[int, int, int, int]])
+_BACKLOGS: Final = msgspec.json.Decoder(list[tuple[int, int, int | None, int | None]])
 _HEALTH: Final = msgspec.json.Decoder(list[Health])
 
 
@@ -48,14 +50,24 @@ class SqliteWork:
         self._local = local
         self._walks: dict[int, ordering.Place] = {}  # where the latest step of reordering an endpoint ended
 
-    async def survey(self, slots: Collection[int] | None = None) -> list[Backlog]:
-        """Every (endpoint, lane) with open work; see the protocol."""
-        document = await self._readers.read(lambda connection: value_of(connection, _SURVEY))
-        found = _BACKLOGS.decode(document)
-        if slots is not None:
-            wanted = frozenset(slots)
-            found = [row for row in found if slot_of(row[0]) in wanted]
-        return [Backlog(endpoint_key, LANES[lane], *head) for endpoint_key, lane, *head in found]
+    async def survey(self, slots: Collection[int], *, after: int | None = None, limit: int) -> list[Backlog]:
+        """Every (endpoint, lane) with open work, by endpoint; see the protocol."""
+        wanted = frozenset(slots)
+        behind = _BEFORE_ALL if after is None else after
+        found: dict[int, list[Backlog]] = {}
+        while len(found) < limit:
+            look = partial(value_of, statement=_SURVEY, bindings=(behind, limit))
+            rows = _BACKLOGS.decode(await self._readers.read(look))
+            if not rows:
+                break
+            behind = rows[-1][0]
+            for endpoint_key, lane, due_at, event_key in rows:
+                if due_at is not None and event_key is not None and slot_of(endpoint_key) in wanted:
+                    if endpoint_key not in found and len(found) == limit:
+                        break
+                    backlog = Backlog(endpoint_key, LANES[lane], due_at, event_key)
+                    found.setdefault(endpoint_key, []).append(backlog)
+        return [backlog for backlogs in found.values() for backlog in backlogs]
 
     async def fetch(
         self,
@@ -88,13 +100,21 @@ class SqliteWork:
         """Make a delivery due now; see the protocol."""
         return await self._writer.submit(lambda connection: _retry(connection, event_key, endpoint_key, now))
 
-    async def retime(self, *, now: int, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
+    async def retime(
+        self, slots: Collection[int], *, now: int, after: tuple[int, int], limit: int
+    ) -> list[tuple[int, int]]:
         """Set due times anew that a clock ahead of ``now`` has set; see the protocol."""
-        bindings = {"now": now, "event": after[0], "endpoint": after[1], "limit": limit}
-        rows = await self._readers.read(lambda connection: rows_of(connection, _TIMED_AHEAD, bindings))
-        if rows:
-            await self._writer.submit(lambda connection: _retime(connection, rows))
-        return [(event_key, endpoint_key) for _due_at, event_key, endpoint_key, *_ in rows]
+        wanted = frozenset(slots)
+        kept: list[tuple[int, ...]] = []
+        while not kept:  # else it would look like the end, where all of a part are in other slots
+            bindings = {"now": now, "event": after[0], "endpoint": after[1], "limit": limit}
+            rows = await self._readers.read(partial(rows_of, statement=_TIMED_AHEAD, bindings=bindings))
+            if not rows:
+                return []
+            after = rows[-1][1:3]
+            kept = [row for row in rows if slot_of(row[2]) in wanted]
+        await self._writer.submit(lambda connection: _retime(connection, kept))
+        return [(event_key, endpoint_key) for _due_at, event_key, endpoint_key, *_ in kept]
 
     async def discard(self, event_key: int, endpoint_key: int, *, reason: str, now: int) -> bool:
         """Discard an open delivery; see the protocol."""
@@ -129,13 +149,15 @@ class SqliteWork:
             elif after == ordering.FIRST_PLACE:
                 return 0
 
-    async def health(self) -> list[Health]:
-        """Every endpoint that is not well; see the protocol."""
-        return _HEALTH.decode(await self._readers.read(lambda connection: value_of(connection, _ALL_HEALTH)))
+    async def health(self, slots: Collection[int]) -> list[Health]:
+        """Every endpoint in these slots that is not well; see the protocol."""
+        wanted = frozenset(slots)
+        known = _HEALTH.decode(await self._readers.read(lambda connection: value_of(connection, _ALL_HEALTH)))
+        return [health for health in known if slot_of(health.endpoint_key) in wanted]
 
-    async def put_health(self, endpoint_key: int, health: Health | None) -> None:
-        """Insert, replace or forget; see the protocol."""
-        await self._writer.submit(lambda connection: _put_health(connection, endpoint_key, health))
+    async def put_health(self, endpoint_key: int, health: Health | None, *, epoch: int) -> bool:
+        """Insert, replace or forget, if the slot is held; see the protocol."""
+        return await self._writer.submit(lambda connection: _put_health(connection, endpoint_key, health, epoch))
 
 
 def _fetch(connection: apsw.Connection, place: tuple[int, ...], bytes_max: int) -> Refill:
@@ -175,9 +197,13 @@ def _discard(connection: apsw.Connection, event_key: int, endpoint_key: int, rea
     return bool(discarded)
 
 
-def _put_health(connection: apsw.Connection, endpoint_key: int, health: Health | None) -> Steps[None]:
+def _put_health(connection: apsw.Connection, endpoint_key: int, health: Health | None, epoch: int) -> Steps[bool]:
+    if not value_of(connection, _IS_HELD, (slot_of(endpoint_key), epoch)):
+        yield 0
+        return False
     if health is None:
         connection.execute(_DELETE_HEALTH, (endpoint_key,))
     else:
         connection.execute(_PUT_HEALTH, astuple(health))
     yield 1
+    return True

@@ -34,7 +34,7 @@ from posthouse.testing.conformance.ledger import TestAudit, TestLedger
 from posthouse.testing.conformance.life import TestLife
 from posthouse.testing.conformance.ordering import TestOrder, TestReordering
 from posthouse.testing.conformance.overtaken import TestOvertaken
-from posthouse.testing.conformance.ownership import TestOwnership
+from posthouse.testing.conformance.ownership import TestNodes, TestOwnership, TestUnquiet
 from posthouse.testing.conformance.parking import TestParking
 from posthouse.testing.conformance.queues import TestQueues
 from posthouse.testing.conformance.races import Pair, TestRaces
@@ -66,6 +66,7 @@ __all__ = [
     "TestJobsAndOrder",
     "TestLedger",
     "TestLife",
+    "TestNodes",
     "TestOrder",
     "TestOvertaken",
     "TestOwnership",
@@ -78,5 +79,6 @@ __all__ = [
     "TestSettling",
     "TestSourceBooks",
     "TestUnknown",
+    "TestUnquiet",
     "TestWaiting",
 ]

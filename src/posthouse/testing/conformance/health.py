@@ -12,7 +12,7 @@ class TestHealth:
 
     async def test_all_are_well_at_first(self, stores: Stores) -> None:
         scene = await stores.open()
-        assert await scene.store.work.health() == []
+        assert await scene.health() == []
 
     async def test_it_comes_back_as_it_was(self, stores: Stores) -> None:
         """Also after opening again; by endpoint."""
@@ -20,17 +20,17 @@ class TestHealth:
         down = Health(endpoint_key=9, failing_since=NOW, opened_at=NOW + 5, probes=3, warned=2, usual_rate=12.5)
         failing = Health(endpoint_key=7, failing_since=NOW - 1)
         for health in (down, failing):
-            await scene.store.work.put_health(health.endpoint_key, health)
-        assert await scene.store.work.health() == [failing, down]
-        assert await (await stores.open()).store.work.health() == [failing, down]
+            await scene.put_health(health.endpoint_key, health)
+        assert await scene.health() == [failing, down]
+        assert await (await stores.open()).health() == [failing, down]
 
     async def test_the_latest_word_counts(self, stores: Stores) -> None:
         """Of one that is well nothing is kept."""
         scene = await stores.open()
         first, other = Health(endpoint_key=7, failing_since=NOW), Health(endpoint_key=8, failing_since=NOW)
         for health in (first, other, replace(first, opened_at=NOW, probes=1)):
-            await scene.store.work.put_health(health.endpoint_key, health)
-        assert await scene.store.work.health() == [replace(first, opened_at=NOW, probes=1), other]
+            await scene.put_health(health.endpoint_key, health)
+        assert await scene.health() == [replace(first, opened_at=NOW, probes=1), other]
         for endpoint_key in (7, 7, 9):
-            await scene.store.work.put_health(endpoint_key, None)
-        assert await scene.store.work.health() == [other]
+            await scene.put_health(endpoint_key, None)
+        assert await scene.health() == [other]

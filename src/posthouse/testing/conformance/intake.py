@@ -47,7 +47,7 @@ class TestIntake:
         new = scene.values.new_event()
         await scene.accept(new)
         assert await scene.events() == [new.event.key]
-        assert await scene.store.work.survey() == []
+        assert await scene.survey() == []
 
     async def test_requests_without_events_are_accepted(self, stores: Stores) -> None:
         scene = await stores.open()

@@ -84,12 +84,12 @@ class TestJobSteps:
         for endpoint_key in (7, 8):
             await one_of_each(scene, endpoint_key)
         await counts(scene, JobKind.PARK, endpoint_key=8)
-        before = (await scene.total(), await scene.store.work.survey(), await scene.deliveries())
+        before = (await scene.total(), await scene.survey(), await scene.deliveries())
         for kind in JobKind:
             dry = await begin(scene, kind, dry_run=True)
             for step in await finish(scene, dry, limit=1):
                 assert (step.due, step.withdrawn) == ((), ())
-            assert (await scene.total(), await scene.store.work.survey(), await scene.deliveries()) == before
+            assert (await scene.total(), await scene.survey(), await scene.deliveries()) == before
             said = await scene.store.jobs.job(dry.key)
             assert said is not None
             assert said.total == said.done > 0

@@ -118,7 +118,7 @@ class TestJobs:
         step = (await finish(scene, await begin(scene, JobKind.PARK)))[-1]
         assert (step.job.total, step.job.done, step.job.skipped) == (2, 2, 0)
         assert sorted(step.withdrawn) == sorted((owed[state].event_key, 7) for state in due)
-        assert await scene.store.work.survey() == []
+        assert await scene.survey() == []
         assert await scene.total() == {"owed": 5, "waiting": 1, "retrying": 1, **SETTLED_THREE}
         assert await counts(scene, JobKind.PARK) == (0, 0, 0)
 

@@ -30,13 +30,13 @@ class TestLife:
         owed = [await settled_as(scene, state, endpoint.key) for state in State]
         await scene.store.work.retry(owed[-1].event_key, endpoint.key, now=NOW)
         before = (await catalogue.load(), await scene.total(), await scene.deliveries(), await scene.events())
-        queues = await scene.store.work.survey()
+        queues = await scene.survey()
 
         scene = await stores.open()
         catalogue = scene.store.catalogue
         after = (await catalogue.load(), await scene.total(), await scene.deliveries(), await scene.events())
         assert after == before
-        assert await scene.store.work.survey() == queues
+        assert await scene.survey() == queues
         assert await catalogue.recall(Environment.LIVE, "k") is not None
         result = await scene.accept(scene.values.named("a"))
         assert isinstance(result, tuple)

@@ -79,7 +79,7 @@ class TestOrder:
             (first.event.key, "a", True),
             (other.event.key, "b", False),
         ]
-        (backlog,) = await scene.store.work.survey()
+        (backlog,) = await scene.survey()
         assert (backlog.lane, backlog.event_key) == (Lane.LIVE, first.event.key)
         assert (await scene.queue(7)).next_due_at is None
         assert await scene.total() == {"owed": 4, "waiting": 4}

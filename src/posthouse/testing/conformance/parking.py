@@ -16,7 +16,7 @@ class TestParking:
         """It is owed all the same, and who asks for it finds it."""
         scene = await stores.open()
         parked, other = await scene.owe(7, lane=Lane.PARKED), await scene.owe(8, lane=Lane.RETRY)
-        assert [b.endpoint_key for b in await scene.store.work.survey()] == [other.endpoint_key]
+        assert [b.endpoint_key for b in await scene.survey()] == [other.endpoint_key]
         assert [w.obligation for w in (await scene.queue(7, Lane.PARKED)).work] == [parked]
         assert (await scene.record(parked)).lane is Lane.PARKED
         assert await scene.total() == {"owed": 2, "waiting": 2}

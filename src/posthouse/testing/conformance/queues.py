@@ -11,7 +11,7 @@ class TestQueues:
 
     async def test_a_new_store_has_no_work(self, stores: Stores) -> None:
         scene = await stores.open()
-        assert await scene.store.work.survey() == []
+        assert await scene.survey() == []
         assert await scene.queue(7) == Refill((), more=False, next_due_at=None)
 
     async def test_the_survey_names_every_queue_with_its_first_due_time(self, stores: Stores) -> None:
@@ -28,7 +28,7 @@ class TestQueues:
                 (5, Lane.LIVE, NOW),
             )
         ]
-        assert sorted(await scene.store.work.survey(), key=lambda b: (b.endpoint_key, b.lane)) == [
+        assert sorted(await scene.survey(), key=lambda b: (b.endpoint_key, b.lane)) == [
             Backlog(3, Lane.LIVE, NOW, owed[2].event_key),
             Backlog(3, Lane.BACKLOG, NOW - 4, owed[3].event_key),
             Backlog(5, Lane.LIVE, NOW, owed[5].event_key),
@@ -40,12 +40,12 @@ class TestQueues:
         scene = await stores.open()
         first, second, third = [await scene.owe(7, accepted_at=NOW) for _ in range(3)]
         await scene.store.work.retry(first.event_key, 7, now=NOW + 1)
-        assert await scene.store.work.survey() == [Backlog(7, Lane.LIVE, NOW, second.event_key)]
+        assert await scene.survey() == [Backlog(7, Lane.LIVE, NOW, second.event_key)]
         await scene.store.work.retry(first.event_key, 7, now=NOW)
-        assert await scene.store.work.survey() == [Backlog(7, Lane.LIVE, NOW, first.event_key)]
+        assert await scene.survey() == [Backlog(7, Lane.LIVE, NOW, first.event_key)]
         await scene.store.work.discard(first.event_key, 7, reason="test", now=NOW)
         await scene.store.work.discard(second.event_key, 7, reason="test", now=NOW)
-        assert await scene.store.work.survey() == [Backlog(7, Lane.LIVE, NOW, third.event_key)]
+        assert await scene.survey() == [Backlog(7, Lane.LIVE, NOW, third.event_key)]
         assert [work.obligation for work in (await scene.queue(7)).work] == [third]
 
     async def test_the_survey_of_some_slots(self, stores: Stores) -> None:
@@ -53,9 +53,9 @@ class TestQueues:
         for endpoint_key in range(1, 40):
             await scene.owe(endpoint_key)
         even = {slot for slot in range(SLOTS) if slot % 2 == 0}
-        found = {backlog.endpoint_key for backlog in await scene.store.work.survey(even)}
+        found = {backlog.endpoint_key for backlog in await scene.survey(even)}
         assert found == {key for key in range(1, 40) if slot_of(key) in even}
-        assert await scene.store.work.survey(()) == []
+        assert await scene.survey(()) == []
 
     async def test_a_queue_is_ordered_by_due_time_then_event(self, stores: Stores) -> None:
         scene = await stores.open()

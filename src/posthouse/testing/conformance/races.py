@@ -78,7 +78,7 @@ class TestRaces:
                 accept(endpoint.key, version, before_deletion), delete(endpoint.key, version, before_deletion)
             )
             accepted += count
-        assert await first.store.work.survey() == []
+        assert await first.survey() == []
         assert await first.total() == {"owed": accepted, "discarded:deleted": accepted}
 
     async def test_of_one_identity_one_event_is_stored(self, pair: Pair) -> None:

@@ -81,7 +81,7 @@ class TestDiscarding:
         scene = await stores.open()
         owed = await settled_as(scene, state)
         assert await scene.store.work.discard(owed.event_key, 7, reason="cancelled", now=NOW + 3)
-        assert await scene.store.work.survey() == []
+        assert await scene.survey() == []
         record = await scene.record(owed)
         assert (record.state, record.reason, record.settled_at) == (State.DISCARDED, "cancelled", NOW + 3)
         assert record.attempts == (1 if state is State.RETRYING else 0)
@@ -105,7 +105,7 @@ class TestDiscarding:
         assert await discard(7, reason="endpoint_deleted", now=NOW, limit=1_400) == 1_400
         assert await discard(7, reason="endpoint_deleted", now=NOW, limit=1_400) == 101
         assert await discard(7, reason="endpoint_deleted", now=NOW, limit=1_400) == 0
-        assert {backlog.endpoint_key for backlog in await scene.store.work.survey()} == {8}
+        assert {backlog.endpoint_key for backlog in await scene.survey()} == {8}
         assert await scene.total() == {"owed": 3_001, "waiting": 1_500, "discarded:endpoint_deleted": 1_501}
 
     async def test_reasons_are_told_apart(self, stores: Stores) -> None:

@@ -33,13 +33,13 @@ class TestRetiming:
         waiting = await scene.owe(7, accepted_at=NOW)
         long = await attempted(scene, at=NOW, delay=240 * HOUR)
         short = await attempted(scene, at=NOW - HOUR, delay=1_000)
-        assert await scene.store.work.retime(now=NOW, after=(0, 0), limit=100) == []
+        assert await scene.retime() == []
         assert [await due_at(scene, owed) for owed in (waiting, long, short)] == [NOW, NOW + 240 * HOUR, short.due_at]
 
     async def test_what_was_never_attempted_is_due(self, stores: Stores) -> None:
         scene = await stores.open()
         owed = [await scene.owe(7, lane=lane, accepted_at=AHEAD) for lane in (Lane.LIVE, Lane.BACKLOG)]
-        assert await scene.store.work.retime(now=NOW, after=(0, 0), limit=100) == [(o.event_key, 7) for o in owed]
+        assert await scene.retime() == [(o.event_key, 7) for o in owed]
         for one in owed:
             assert [w.obligation for w in (await scene.queue(7, one.lane)).work] == [replace(one, due_at=NOW)]
 
@@ -48,14 +48,14 @@ class TestRetiming:
         scene = await stores.open()
         short = await attempted(scene, at=AHEAD, delay=5_000)
         long = await attempted(scene, at=AHEAD, delay=10 * HOUR)
-        assert len(await scene.store.work.retime(now=NOW, after=(0, 0), limit=100)) == 2
+        assert len(await scene.retime()) == 2
         assert [await due_at(scene, owed) for owed in (short, long)] == [NOW + 5_000, NOW + 10 * HOUR]
 
     async def test_what_was_attempted_before_now_keeps_its_time(self, stores: Stores) -> None:
         """It waits no longer than its own delay, whatever the clock did."""
         scene = await stores.open()
         owed = await attempted(scene, at=NOW - 1, delay=10 * HOUR)
-        assert await scene.store.work.retime(now=NOW, after=(0, 0), limit=100) == []
+        assert await scene.retime() == []
         assert await due_at(scene, owed) == NOW - 1 + 10 * HOUR
 
     async def test_a_new_round_counts_by_itself(self, stores: Stores) -> None:
@@ -65,7 +65,7 @@ class TestRetiming:
         await scene.settle(owed, attempt_=attempt(1, started_at=NOW - HOUR))
         again = await scene.store.work.retry(owed.event_key, 7, now=AHEAD)
         assert again is not None
-        assert await scene.store.work.retime(now=NOW, after=(0, 0), limit=100) == [(owed.event_key, 7)]
+        assert await scene.retime() == [(owed.event_key, 7)]
         assert await due_at(scene, owed) == NOW
 
     async def test_what_is_no_work_is_timed_too(self, stores: Stores) -> None:
@@ -76,7 +76,7 @@ class TestRetiming:
         first, second = [scene.values.new_event(7, accepted_at=AHEAD, ordering_key="a", orders=orders) for _ in "ab"]
         await scene.accept(first, second)
         keys = [(key, 7) for key in (parked.event_key, first.event.key, second.event.key)]
-        assert await scene.store.work.retime(now=NOW, after=(0, 0), limit=100) == keys
+        assert await scene.retime() == keys
         (work,) = (await scene.queue(7)).work
         assert (work.event.key, work.obligation.due_at) == (first.event.key, NOW)
         assert [w.obligation for w in (await scene.queue(7, Lane.PARKED)).work] == [replace(parked, due_at=NOW)]
@@ -86,7 +86,7 @@ class TestRetiming:
         owed = [await attempted(scene, at=AHEAD, delay=240 * HOUR) for _ in range(25)]
         seen: list[tuple[int, int]] = []
         after = (0, 0)
-        while part := await scene.store.work.retime(now=NOW, after=after, limit=10):
+        while part := await scene.retime(after=after, limit=10):
             assert len(part) <= 10
             seen += part
             after = part[-1]
@@ -96,7 +96,7 @@ class TestRetiming:
     async def test_counts_and_books_stay(self, stores: Stores) -> None:
         scene = await stores.open()
         owed = await attempted(scene, at=AHEAD, delay=5_000)
-        await scene.store.work.retime(now=NOW, after=(0, 0), limit=100)
+        await scene.retime()
         (work,) = (await scene.queue(7, Lane.RETRY, now=NOW + 5_000)).work
         assert work.obligation == replace(owed, due_at=NOW + 5_000)
         assert await scene.settle(work.obligation, attempt_=attempt(2)) == await scene.store.work.settle([])

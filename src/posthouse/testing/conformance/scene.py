@@ -1,16 +1,17 @@
 """A store in the hands of a test: it owns all slots and knows its epochs."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from posthouse.core.delivery import State
 from posthouse.core.inbound import InboundRequest, Incident, Objection, Quarantined
-from posthouse.core.model import Attempt, Environment, Lane, Obligation, slot_of
+from posthouse.core.model import SLOTS, Attempt, Environment, Health, Lane, Obligation, slot_of
 from posthouse.store.protocol import (
     AcceptRequest,
     AcceptResult,
     Arrival,
+    Backlog,
     Books,
     DeliveryQuery,
     DeliveryRecord,
@@ -33,7 +34,8 @@ from posthouse.store.protocol import (
     SourceBooks,
     Store,
 )
-from posthouse.testing.conformance.values import LEASE_MS, NOW, SOURCE, Values, attempt, item
+from posthouse.testing.conformance.values import NOW, SOURCE, Values, attempt, item
+from posthouse.testing.seizing import seize
 
 
 class Scene:
@@ -81,6 +83,22 @@ class Scene:
     async def settle(self, obligation: Obligation, state: State = State.DELIVERED, **fields: Any) -> Settled:
         """Make the outcome of the next attempt durable."""
         return await self.store.work.settle([self.outcome(obligation, state, **fields)])
+
+    async def survey(self, slots: Collection[int] = range(SLOTS)) -> list[Backlog]:
+        """Every queue with open work in these slots, in one page."""
+        return await self.store.work.survey(slots, limit=1_000)
+
+    async def health(self, slots: Collection[int] = range(SLOTS)) -> list[Health]:
+        """What is known of endpoints in these slots that are not well."""
+        return await self.store.work.health(slots)
+
+    async def put_health(self, endpoint_key: int, health: Health | None) -> bool:
+        """Write what is known of an endpoint, as its owner."""
+        return await self.store.work.put_health(endpoint_key, health, epoch=self.epochs[slot_of(endpoint_key)])
+
+    async def retime(self, *, after: tuple[int, int] = (0, 0), limit: int = 100) -> list[tuple[int, int]]:
+        """Bring due times of all slots in line with a clock that says ``NOW``."""
+        return await self.store.work.retime(range(SLOTS), now=NOW, after=after, limit=limit)
 
     async def queue(
         self, endpoint_key: int, lane: Lane = Lane.LIVE, *, after: tuple[int, int] | None = None, **bounds: int
@@ -211,9 +229,12 @@ class Stores:
         """Open the store (again, if it is open) and take all slots, as a node that started anew."""
         await self.close()
         self._store = await self._open_store()
-        dead, self._lives = f"node-{self._lives}", self._lives + 1
+        self._lives += 1
         node = f"node-{self._lives}"
-        epochs = await self._store.ownership.acquire(node, now=NOW, lease_ms=LEASE_MS, dead=(dead,))
+        ownership = self._store.ownership
+        before = {other.name: other.beat for other in await ownership.nodes()}
+        epochs = dict((await seize(ownership, node, now=NOW)).epochs)
+        await ownership.bury(before)
         return Scene(self._store, node, epochs, self._values)
 
     async def close(self) -> None:

@@ -6,7 +6,8 @@ from posthouse.core.delivery import State
 from posthouse.core.model import Attempt, Lane, slot_of
 from posthouse.store.protocol import Settled
 from posthouse.testing.conformance.scene import Stores
-from posthouse.testing.conformance.values import LEASE_MS, NOW, attempt
+from posthouse.testing.conformance.values import NOW, attempt
+from posthouse.testing.seizing import seize
 
 
 class TestSettling:
@@ -33,7 +34,7 @@ class TestSettling:
             response_body=b"\x00\xff" * 2_048,
         )
         assert await scene.settle(owed, attempt_=made) == Settled()
-        assert await scene.store.work.survey() == []
+        assert await scene.survey() == []
         assert await scene.attempts(owed) == [made]
         record = await scene.record(owed)
         assert (record.state, record.settled_at, record.due_at) == (State.DELIVERED, NOW + 10, None)
@@ -155,9 +156,9 @@ class TestSettling:
     async def test_a_slot_that_moved_on_is_fenced(self, stores: Stores) -> None:
         scene = await stores.open()
         owed = await scene.owe(7)
-        taken = await scene.store.ownership.acquire("other", now=NOW + LEASE_MS, lease_ms=LEASE_MS)
+        taken = await seize(scene.store.ownership, "other", now=NOW)
         assert await scene.settle(owed) == Settled(fenced=(0,))
-        assert await scene.settle(owed, epoch=taken[slot_of(7)]) == Settled()
+        assert await scene.settle(owed, epoch=taken.epochs[slot_of(7)]) == Settled()
 
     async def test_a_slot_that_was_given_up_is_fenced(self, stores: Stores) -> None:
         scene = await stores.open()

@@ -11,13 +11,14 @@ from posthouse.core.delivery import State
 from posthouse.core.errors import IdempotencyConflict, StoreUnavailable
 from posthouse.core.inbound import WHOLE, IncidentKind, Objection, Resolution, Rhythm
 from posthouse.core.jobs import JobEntry, JobFilter, JobKind, JobState
-from posthouse.core.model import EndpointState, Environment, Health
+from posthouse.core.model import SLOTS, EndpointState, Environment, Health, slot_of
 from posthouse.core.rules import Order
 from posthouse.store.protocol import Accepted, Gone, Outdated, PassedOn, Remembered, Settled, Store
 from posthouse.testing.conformance.jobs import LATER, begin
 from posthouse.testing.conformance.ordering import ahead, check_order, keep, ordered
 from posthouse.testing.conformance.scene import Scene, Stores
 from posthouse.testing.conformance.values import DAY_MS, LEASE_MS, NOW, SOURCE, Values, tenant
+from posthouse.testing.seizing import joining, seize
 
 T = TypeVar("T")
 
@@ -26,7 +27,16 @@ READS: Final = {
     *("work.survey", "work.fetch", "work.health"),
     *("catalogue.load", "catalogue.changes", "catalogue.endpoint", "catalogue.recall"),
     *("ledger.events", "ledger.find_events", "ledger.deliveries", "ledger.delivery", "ledger.attempts"),
-    *("ledger.waiting", "ledger.audit", "ownership.owners", "jobs.job", "jobs.jobs", "admin.key_floor", "admin.stats"),
+    *(
+        "ledger.waiting",
+        "ledger.audit",
+        "ownership.owners",
+        "ownership.nodes",
+        "jobs.job",
+        "jobs.jobs",
+        "admin.key_floor",
+        "admin.stats",
+    ),
     *("inbound.waiting", "inbound.fetch", "inbound.quarantine", "inbound.expired", "inbound.quarantined_bytes"),
     *("inbound.requests", "inbound.request", "inbound.origin", "inbound.audit", "inbound.rhythms", "inbound.incidents"),
 }
@@ -159,7 +169,9 @@ class TestUnknown:
         """What is not attempted in its round is due."""
         scene = await stores.open()
         owed = await scene.owe(7, accepted_at=NOW + LEASE_MS)
-        assert await repeated(scene, lambda store: store.work.retime(now=NOW, after=(0, 0), limit=10)) == []
+        assert (
+            await repeated(scene, lambda store: store.work.retime(range(SLOTS), now=NOW, after=(0, 0), limit=10)) == []
+        )
         assert [w.obligation for w in (await scene.queue(7)).work] == [replace(owed, due_at=NOW)]
 
     async def test_discard(self, stores: Stores) -> None:
@@ -193,10 +205,11 @@ class TestUnknown:
     async def test_put_health(self, stores: Stores) -> None:
         scene = await stores.open()
         health = Health(endpoint_key=7, failing_since=NOW, probes=2)
-        await repeated(scene, lambda store: store.work.put_health(7, health))
-        assert await scene.store.work.health() == [health]
-        await repeated(scene, lambda store: store.work.put_health(7, None))
-        assert await scene.store.work.health() == []
+        epoch = scene.epochs[slot_of(7)]
+        assert await repeated(scene, lambda store: store.work.put_health(7, health, epoch=epoch))
+        assert await scene.health() == [health]
+        assert await repeated(scene, lambda store: store.work.put_health(7, None, epoch=epoch))
+        assert await scene.health() == []
 
     # -- what comes in --------------------------------------------------------------------------
 
@@ -373,20 +386,61 @@ class TestUnknown:
         assert await scene.total() == {"owed": 6, "waiting" if opened else "discarded:cancelled": 6}
         assert {(await scene.record(one)).round for one in owed} == {2 if opened else 1}
 
+    # -- nodes ----------------------------------------------------------------------------------
+
+    async def test_join(self, stores: Stores) -> None:
+        """It has one number."""
+        scene = await stores.open()
+        number = await repeated(scene, lambda store: store.ownership.join(joining("other")))
+        assert [(node.name, node.number) for node in await scene.store.ownership.nodes()] == [
+            (scene.node, number - 1),
+            ("other", number),
+        ]
+
+    async def test_beat(self, stores: Stores) -> None:
+        """Nobody compares it with anything but what it was before."""
+        scene = await stores.open()
+        (before,) = await scene.store.ownership.nodes()
+        roll = await repeated(scene, lambda store: store.ownership.beat(scene.node, now=NOW + 1))
+        assert [node.beat for node in roll.nodes] == [before.beat + 2]
+
     async def test_acquire(self, stores: Stores) -> None:
         """It holds what it took, at the epochs that it took it at."""
         scene = await stores.open()
-
-        async def take(store: Store) -> dict[int, int]:
-            return await store.ownership.acquire("next", now=NOW, lease_ms=LEASE_MS, dead=(scene.node,))
-
-        epochs = await repeated(scene, take)
-        assert epochs == {slot: epoch + 1 for slot, epoch in scene.epochs.items()}
+        grant = await repeated(scene, lambda store: seize(store.ownership, "next", now=NOW))
+        assert grant.epochs == {slot: epoch + 1 for slot, epoch in scene.epochs.items()}
+        assert grant.unquiet == set(range(SLOTS))
 
     async def test_release(self, stores: Stores) -> None:
         scene = await stores.open()
         await repeated(scene, lambda store: store.ownership.release(scene.node))
         assert {owner for owner, _epoch, _until in (await scene.store.ownership.owners()).values()} == {None}
+
+    async def test_calm(self, stores: Stores) -> None:
+        scene = await stores.open()
+        ownership = scene.store.ownership
+        epochs = (await seize(ownership, "next", now=NOW)).epochs
+        await repeated(scene, lambda store: store.ownership.calm("next", {3: epochs[3], 4: epochs[4] - 1}))
+        grant = await ownership.acquire("next", now=NOW, lease_ms=LEASE_MS)
+        assert grant.unquiet == set(range(SLOTS)) - {3}
+
+    async def test_leave(self, stores: Stores) -> None:
+        scene = await stores.open()
+        await repeated(scene, lambda store: store.ownership.leave(scene.node))
+        assert await scene.store.ownership.nodes() == []
+        assert {owner for owner, _epoch, _until in (await scene.store.ownership.owners()).values()} == {None}
+
+    async def test_bury(self, stores: Stores) -> None:
+        """Who repeats it hears that it buried nobody."""
+        scene = await stores.open()
+        assert await repeated(scene, lambda store: store.ownership.bury({scene.node: 0})) == []
+        assert await scene.store.ownership.nodes() == []
+        await scene.store.ownership.join(joining("next"))
+        grant = await scene.store.ownership.acquire("next", now=NOW, lease_ms=LEASE_MS)
+        assert grant.epochs == {slot: epoch + 1 for slot, epoch in scene.epochs.items()}
+        assert grant.unquiet == set(range(SLOTS))
+
+    # -- the store itself -----------------------------------------------------------------------
 
     async def test_make_room(self, stores: Stores) -> None:
         """What is there already is not made again."""

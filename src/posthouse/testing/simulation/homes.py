@@ -57,6 +57,8 @@ class OwnDisk:
             resolve=network.resolve,
             vfs=self._disk.vfs,
             offload=self._offload,
+            host="simulated",
+            process_id=1,
             reach=reach,
             around_transport=WithoutTls,
         )
@@ -91,6 +93,8 @@ class Apart:
             connect=connect,
             resolve=network.resolve,
             open_store=self._open,
+            host="simulated",
+            process_id=1,
             reach=reach,
             around_transport=WithoutTls,
         )

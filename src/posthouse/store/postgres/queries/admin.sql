@@ -145,7 +145,7 @@ UPDATE custody SET state = $1::text, place = $2::text, since = $3::bigint, key_f
 
 -- name: void_leases
 -- Nobody holds a slot: who did so held it in another store. The epochs stay.
-UPDATE slots SET owner = NULL, lease_until = 0;
+UPDATE slots SET owner = NULL, lease_until = 0, unquiet = false;
 
 -- name: all_columns
 -- Every table with the names of its columns, in their order; partitions are part of their tables.

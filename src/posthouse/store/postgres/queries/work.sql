@@ -1,29 +1,41 @@
 -- name: survey
--- Every (endpoint, lane) with open work in some slots, and the delivery that stands first in it: when it is due, and
--- its event. A skip scan: four index seeks for an endpoint, however much waits for it. The parked lane is no work.
-WITH RECURSIVE
-    heads (slot, endpoint_key) AS (
-        SELECT w.slot, (
+-- Every (endpoint, lane) with open work of up to $3 endpoints in the slots $1 (ascending), and the delivery that stands
+-- first in it: when it is due, and its event. In the first of the slots only endpoints behind $2. A skip scan: one seek
+-- for an endpoint and one for a slot, and three for the heads of an endpoint, however much waits for it. The parked lane
+-- is no work: an endpoint that has nothing else gets one row with nothing in it.
+WITH RECURSIVE steps (i, endpoint_key, found) AS (
+    SELECT 1, f.endpoint_key, (f.endpoint_key IS NOT NULL)::integer
+    FROM (
+        SELECT (
             SELECT o.endpoint_key FROM obligations AS o
-            WHERE NOT o.behind AND o.slot = w.slot ORDER BY o.endpoint_key LIMIT 1
-        )
-        FROM unnest($1::smallint[]) AS w(slot)
-        UNION ALL
-        SELECT h.slot, (
-            SELECT o.endpoint_key FROM obligations AS o
-            WHERE NOT o.behind AND o.slot = h.slot AND o.endpoint_key > h.endpoint_key ORDER BY o.endpoint_key LIMIT 1
-        )
-        FROM heads AS h WHERE h.endpoint_key IS NOT NULL
-    )
-SELECT h.endpoint_key, l.lane, f.due_at, f.event_key
-FROM heads AS h
+            WHERE NOT o.behind AND o.slot = ($1::smallint[])[1] AND o.endpoint_key > $2::bigint
+            ORDER BY o.endpoint_key LIMIT 1
+        ) AS endpoint_key
+    ) AS f
+    UNION ALL
+    SELECT n.i, n.endpoint_key, n.found + (n.endpoint_key IS NOT NULL)::integer
+    FROM (
+        SELECT
+            s.i + (s.endpoint_key IS NULL)::integer AS i, s.found, (
+                SELECT o.endpoint_key FROM obligations AS o
+                WHERE NOT o.behind AND o.slot = ($1::smallint[])[s.i + (s.endpoint_key IS NULL)::integer]
+                    AND o.endpoint_key > coalesce(s.endpoint_key, -1)
+                ORDER BY o.endpoint_key LIMIT 1
+            ) AS endpoint_key
+        FROM steps AS s
+        WHERE s.found < $3::integer AND s.i + (s.endpoint_key IS NULL)::integer <= cardinality($1::smallint[])
+    ) AS n
+)
+SELECT s.endpoint_key, l.lane, f.due_at, f.event_key
+FROM steps AS s
 CROSS JOIN (VALUES (0::smallint), (1::smallint), (2::smallint)) AS l(lane)
-CROSS JOIN LATERAL (
+LEFT JOIN LATERAL (
     SELECT o.due_at, o.event_key FROM obligations AS o
-    WHERE NOT o.behind AND o.slot = h.slot AND o.endpoint_key = h.endpoint_key AND o.lane = l.lane
+    WHERE NOT o.behind AND o.slot = ($1::smallint[])[s.i] AND o.endpoint_key = s.endpoint_key AND o.lane = l.lane
     ORDER BY o.due_at, o.event_key LIMIT 1
-) AS f
-WHERE h.endpoint_key IS NOT NULL;
+) AS f ON true
+WHERE s.endpoint_key IS NOT NULL AND (f.due_at IS NOT NULL OR l.lane = 0)
+ORDER BY s.i, s.endpoint_key, l.lane;
 
 -- name: fetch_heads
 -- The head of one queue, or what follows a given place in it, beside when the first that is not due yet becomes due: in
@@ -257,14 +269,16 @@ VALUES (
 );
 
 -- name: timed_ahead
--- When those open deliveries are due by $1, now, that a clock ahead of it has timed; in key order, behind a given one.
+-- When those open deliveries of the slots $5 are due by $1, now, that a clock ahead of it has timed; in key order, behind
+-- a given one.
 SELECT
     CASE WHEN o.attempts = 0 THEN $1::bigint ELSE $1 + greatest(o.due_at - a.started_at, 0) END AS due_at,
     o.event_key, o.endpoint_key, o.round, o.attempts
 FROM obligations AS o
 LEFT JOIN attempts AS a
     ON a.event_key = o.event_key AND a.endpoint_key = o.endpoint_key AND a.number = o.last_number
-WHERE (o.event_key, o.endpoint_key) > ($2, $3) AND o.due_at > $1 AND (o.attempts = 0 OR a.started_at > $1)
+WHERE (o.event_key, o.endpoint_key) > ($2, $3) AND o.slot = ANY($5::smallint[]) AND o.due_at > $1
+    AND (o.attempts = 0 OR a.started_at > $1)
 ORDER BY o.event_key, o.endpoint_key LIMIT $4;
 
 -- name: retime_obligations
@@ -299,18 +313,31 @@ SELECT event_key, endpoint_key, ordering_key, behind FROM gone;
 SELECT event_key FROM obligations
 WHERE NOT behind AND slot = $1 AND endpoint_key = $2 ORDER BY lane, due_at, event_key LIMIT $3;
 
--- name: all_health
--- Every endpoint that is not well; the columns stand in the order of core.model.Health.
-SELECT endpoint_key, failing_since, opened_at, probes, warned, usual_rate FROM health ORDER BY endpoint_key;
+-- name: health_in_slots
+-- Every endpoint in some slots that is not well; the columns stand in the order of core.model.Health.
+SELECT endpoint_key, failing_since, opened_at, probes, warned, usual_rate
+FROM health WHERE slot = ANY($1::smallint[]) ORDER BY endpoint_key;
 
 -- name: put_health
--- Insert or replace what is known of an endpoint that is not well.
-INSERT INTO health (endpoint_key, slot, failing_since, opened_at, probes, warned, usual_rate)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (endpoint_key) DO UPDATE SET
-    failing_since = excluded.failing_since, opened_at = excluded.opened_at, probes = excluded.probes,
-    warned = excluded.warned, usual_rate = excluded.usual_rate;
+-- Insert or replace what is known of an endpoint that is not well, if its slot is held at this epoch; whether it is.
+WITH fence AS MATERIALIZED (
+    SELECT slot FROM slots WHERE slot = $1::smallint AND epoch = $2::bigint AND owner IS NOT NULL FOR SHARE
+),
+put AS (
+    INSERT INTO health (endpoint_key, slot, failing_since, opened_at, probes, warned, usual_rate)
+    SELECT $3::bigint, slot, $4::bigint, $5::bigint, $6::integer, $7::integer, $8::double precision FROM fence
+    ON CONFLICT (endpoint_key) DO UPDATE SET
+        failing_since = excluded.failing_since, opened_at = excluded.opened_at, probes = excluded.probes,
+        warned = excluded.warned, usual_rate = excluded.usual_rate
+)
+SELECT EXISTS (SELECT 1 FROM fence) AS held;
 
 -- name: delete_health
--- An endpoint is well.
-DELETE FROM health WHERE endpoint_key = $1;
+-- An endpoint is well, if its slot is held at this epoch; whether it is.
+WITH fence AS MATERIALIZED (
+    SELECT slot FROM slots WHERE slot = $1::smallint AND epoch = $2::bigint AND owner IS NOT NULL FOR SHARE
+),
+gone AS (
+    DELETE FROM health WHERE endpoint_key = $3::bigint AND EXISTS (SELECT 1 FROM fence)
+)
+SELECT EXISTS (SELECT 1 FROM fence) AS held;

@@ -38,7 +38,11 @@ UPDATE custody SET state = ?, place = ?, since = ?, key_floor = ? WHERE one = 1;
 
 -- name: void_leases
 -- Nobody holds a slot: who did so held it in another store. The epochs stay.
-UPDATE slots SET owner = NULL, lease_until = 0;
+UPDATE slots SET owner = NULL, lease_until = 0, unquiet = 0;
+
+-- name: forget_nodes
+-- Nobody is registered: who was so is a node of another store.
+DELETE FROM nodes;
 
 -- name: all_columns
 -- Every table with the names of its columns, in their order.

@@ -1,20 +1,21 @@
 -- name: survey
--- Every (endpoint, lane) with open work: when its first delivery is due, and that delivery's event. One
--- JSON document. A skip scan: four index seeks for an endpoint, however much waits for it. The parked lane is no work.
+-- Every (endpoint, lane) with open work of up to ?2 endpoints behind ?1: when its first delivery is due, and that
+-- delivery's event. One JSON document by endpoint. A skip scan: four index seeks for an endpoint, however much waits for
+-- it. The parked lane is no work: an endpoint that has nothing else stands there with nothing due.
 WITH RECURSIVE
-    heads (endpoint_key) AS (
-        SELECT min(endpoint_key) FROM obligations WHERE behind = 0
+    heads (n, endpoint_key) AS (
+        SELECT 1, min(endpoint_key) FROM obligations WHERE behind = 0 AND endpoint_key > ?1
         UNION ALL
-        SELECT (
+        SELECT heads.n + 1, (
             SELECT min(o.endpoint_key) FROM obligations AS o
             WHERE o.behind = 0 AND o.endpoint_key > heads.endpoint_key
         )
-        FROM heads WHERE heads.endpoint_key IS NOT NULL
+        FROM heads WHERE heads.endpoint_key IS NOT NULL AND heads.n < ?2
     ),
     lanes (lane) AS (VALUES (0), (1), (2)),
-    backlogs (backlog) AS (
-        SELECT (
-            SELECT '[' || o.endpoint_key || ',' || o.lane || ',' || o.due_at || ',' || o.event_key || ']'
+    backlogs (endpoint_key, lane, backlog) AS (
+        SELECT heads.endpoint_key, lanes.lane, (
+            SELECT json_array(o.endpoint_key, o.lane, o.due_at, o.event_key)
             FROM obligations AS o
             WHERE o.behind = 0 AND o.endpoint_key = heads.endpoint_key AND o.lane = lanes.lane
             ORDER BY o.due_at, o.event_key LIMIT 1
@@ -22,7 +23,8 @@ WITH RECURSIVE
         FROM heads CROSS JOIN lanes
         WHERE heads.endpoint_key IS NOT NULL
     )
-SELECT '[' || coalesce(group_concat(backlog, ','), '') || ']' FROM backlogs;
+SELECT json_group_array(json(coalesce(backlog, json_array(endpoint_key, 0, NULL, NULL))) ORDER BY endpoint_key, lane)
+FROM backlogs WHERE backlog IS NOT NULL OR lane = 0;
 
 -- name: fetch_due
 -- The head of one queue, or what follows a given place in it, with the events; the columns of the event stand last.
@@ -155,6 +157,10 @@ SELECT json_group_array(
     ORDER BY endpoint_key
 )
 FROM health;
+
+-- name: is_held
+-- Whether a slot has an owner, at this epoch.
+SELECT EXISTS (SELECT 1 FROM slots WHERE slot = ?1 AND epoch = ?2 AND owner IS NOT NULL);
 
 -- name: put_health
 -- Insert or replace what is known of an endpoint that is not well; the columns stand in the order of core.model.Health.

@@ -15,6 +15,7 @@ from posthouse.store.postgres.transact import Transaction
 from posthouse.store.protocol import (
     AdminFacet,
     CatalogueFacet,
+    HintsChannel,
     InboundFacet,
     Intake,
     JobsFacet,
@@ -58,6 +59,8 @@ class RemoteStore:
         self.jobs = cast("JobsFacet", _Facet("jobs", lanes, readers))
         self.admin = cast("AdminFacet", _Facet("admin", lanes, readers))
         self.outbox: OutboxSource | None = None
+        self.hints: HintsChannel | None = None
+        self.alone = False
 
     @property
     def alive(self) -> bool:

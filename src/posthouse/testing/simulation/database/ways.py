@@ -55,6 +55,7 @@ class Said(NamedTuple):
 
 
 _MISC: Final = Way(Kind.TRANSACTION, "misc")
+_PULSE: Final = Way(Kind.TRANSACTION, "pulse")
 _QUICK: Final = Way(Kind.QUICK)
 _LONG: Final = Way(Kind.LONG)
 _AUDIT: Final = Way(Kind.AUDIT)
@@ -65,8 +66,8 @@ WAYS: Final[Mapping[tuple[str, str], Way]] = MappingProxyType(
         ("work", "settle"): Way(Kind.SINGLE, "settle", gathers=True),
         ("inbound", "take"): Way(Kind.SINGLE, "inbound", gathers=True),
         ("inbound", "pass_on"): Way(Kind.TRANSACTION, "inbound"),
-        ("ownership", "acquire"): Way(Kind.TRANSACTION, "pulse"),
-        ("ownership", "release"): Way(Kind.TRANSACTION, "pulse"),
+        **{("ownership", method): _PULSE for method in ("join", "beat", "acquire", "release")},
+        **{("ownership", method): _PULSE for method in ("calm", "leave", "bury")},
         ("admin", "probe"): Way(Kind.SINGLE, "pulse"),
         ("catalogue", "recall"): Way(Kind.SINGLE, "misc"),
         **{("work", method): _MISC for method in ("supersede", "retry", "retime", "discard", "discard_endpoint")},
@@ -91,6 +92,7 @@ WAYS: Final[Mapping[tuple[str, str], Way]] = MappingProxyType(
         ("jobs", "job"): _QUICK,
         ("jobs", "jobs"): _QUICK,
         ("ownership", "owners"): _QUICK,
+        ("ownership", "nodes"): _QUICK,
         ("admin", "key_floor"): _QUICK,
         ("admin", "stats"): _QUICK,
     }
