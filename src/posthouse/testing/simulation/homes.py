@@ -108,6 +108,7 @@ class Apart:
     async def _open(self, _place: object, **given: Any) -> Store:
         return await open_remote(
             self._server.cable,
+            self._server.exchange,
             self._node,
             commit_interval_ms=given["commit_interval_ms"],
             metrics=given["metrics"],

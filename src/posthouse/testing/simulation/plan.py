@@ -365,6 +365,7 @@ class Rift(StrEnum):
     FAILOVER = "failover"  #: the server is lost, its standby takes over
     ALONE = "alone"  #: the standby is away, and commits wait for it
     CANCELLED = "cancelled"  #: the same, and the waits are cut short
+    DEAF = "deaf"  #: most of what nodes tell each other is lost
 
 
 @dataclass(frozen=True, slots=True)

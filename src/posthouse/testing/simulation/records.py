@@ -278,6 +278,18 @@ class Reign:
     after: frozenset[tuple[int, int, int]] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A slot changed hands, as the rows say; also because a failover forgot that it had."""
+
+    at: float
+    slot: int
+    before: str | None  #: names of nodes
+    after: str | None
+    epoch: int
+    given_up: bool  #: by the one who had it
+
+
 @dataclass(slots=True, eq=False)
 class Sample:
     """What the node said of itself at ``GET /metrics``."""
@@ -317,6 +329,8 @@ class Records:
         self.reigns: list[Reign] = []
         self.failovers: list[Failover] = []
         self.joins: list[tuple[float, int, str]] = []  #: to a database: when, which life, and which of its connections
+        self.moves: list[Move] = []
+        self.names: dict[str, int] = {}  #: of nodes on the register; whose life each is
         self.samples: list[Sample] = []
         self.findings: list[Finding] = []
         self.log: list[tuple[float, int, str, str]] = []  #: time, life, name, detail

@@ -65,6 +65,8 @@ def _probes(evidence: Evidence, attempts: Sequence[AttemptRow], downs: Downs) ->
 
 def _check_keys(evidence: Evidence) -> None:
     """A key is greater than all that were acknowledged before it was asked for, over all lives."""
+    if evidence.plan.nodes > 1:
+        return  # the keys of each node follow its own clock
     asked, acknowledged = [], []
     for publication in evidence.records.publications:
         answers = publication.answers()

@@ -77,13 +77,13 @@ def _was_paused(evidence: Evidence, source: SourceRecord, span: Span) -> bool:
         if change.verb is SourceVerb.PAUSE
         and change.call.outcome is Outcome.DONE
         and change.call.ended_at is not None
-        and change.call.ended_at <= span.low
+        and evidence.spread(change.call).high <= span.low
     ]
     if not paused:
         return False
     since = max(call.sent_at for call in paused)
     resumed = [
-        evidence.effect(change.call)
+        evidence.spread(change.call)
         for change in source.calls
         if change.verb is SourceVerb.RESUME and change.call.may_have_worked
     ]

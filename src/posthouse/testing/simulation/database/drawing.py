@@ -25,7 +25,7 @@ def on_a_database(plan: Plan) -> Plan:
     if plan.seed % _EVERY != 1:
         return plan
     chance = generator(plan.seed, "database")
-    nodes = 1
+    nodes = chance.choice((1, 2, 3))
     return replace(
         plan,
         nodes=nodes,

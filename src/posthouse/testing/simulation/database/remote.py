@@ -29,6 +29,7 @@ from posthouse.store.protocol import (
 from posthouse.store.shared.gathering import Gatherer
 from posthouse.telemetry import Metrics
 from posthouse.testing.simulation.database.cable import IS_GONE, PREPARE, Cable
+from posthouse.testing.simulation.database.hints import Exchange
 from posthouse.testing.simulation.database.ways import WAYS, Kind, Operation, Said
 
 OPENING_S: Final = 60.0  #: a database that is not there is waited for so long
@@ -44,7 +45,7 @@ class RemoteStore:
     question to the engine behind the cable.
     """
 
-    def __init__(self, lanes: Lanes, readers: Readers, presence: Presence) -> None:
+    def __init__(self, lanes: Lanes, readers: Readers, presence: Presence, hints: HintsChannel) -> None:
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._lanes = lanes
         self._readers = readers
@@ -59,7 +60,7 @@ class RemoteStore:
         self.jobs = cast("JobsFacet", _Facet("jobs", lanes, readers))
         self.admin = cast("AdminFacet", _Facet("admin", lanes, readers))
         self.outbox: OutboxSource | None = None
-        self.hints: HintsChannel | None = None
+        self.hints: HintsChannel | None = hints
         self.alone = False
 
     @property
@@ -82,7 +83,7 @@ class RemoteStore:
 
 
 async def open_remote(
-    cable: Cable, node: int, *, commit_interval_ms: int, metrics: Metrics | None, reach: Reach
+    cable: Cable, exchange: Exchange, node: int, *, commit_interval_ms: int, metrics: Metrics | None, reach: Reach
 ) -> RemoteStore:
     """Open the store on the simulated server, as a node of this number. Raises StoreUnavailable."""
     loop = asyncio.get_running_loop()
@@ -122,7 +123,7 @@ async def open_remote(
         misc=lane(3, "misc", _LANE_S),
         pulse=lane(4, "pulse", _LANE_S),
     )
-    store = RemoteStore(lanes, readers, presence)
+    store = RemoteStore(lanes, readers, presence, exchange.join(node))
     try:
         for each in lanes:
             await each.open()

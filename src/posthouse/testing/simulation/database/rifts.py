@@ -14,6 +14,7 @@ AFTERMATH: Final = 4.0  #: seconds until lanes have connections again, and what 
 
 _SLOW: Final = (0.02, 0.3)
 _LOSSY: Final = 0.08
+_DEAF: Final = 0.8
 _COMMITS_SECONDS: Final = 8.0  #: a fault that waits for a commit waits no longer
 
 
@@ -45,6 +46,7 @@ class Rifts:
         self._healed = True
         cable = self._server.cable
         cable.faults.latency, cable.faults.lost = CableFaults().latency, 0.0
+        self._server.exchange.lost = 0.0
         for node in sorted(cable.faults.dark):
             cable.lighten(node)
         self._server.replication.find_standby()
@@ -67,7 +69,8 @@ class Rifts:
 
     async def _suffer(self, fault: DatabaseFault) -> None:
         now = self._loop.now
-        trouble = Trouble("disk", now, now + fault.seconds + AFTERMATH, f"database {fault.rift}")
+        kind = "hints" if fault.rift is Rift.DEAF else "disk"  # to a node the database is its disk
+        trouble = Trouble(kind, now, now + fault.seconds + AFTERMATH, f"database {fault.rift}")
         self._troubles.append(trouble)
         self._records.troubles.append(trouble)
         self._records.note(now, f"database: {fault.rift} for {fault.seconds:.2f} s")
@@ -98,6 +101,10 @@ class Rifts:
             server.replication.lose_standby(cancels=fault.rift is Rift.CANCELLED)
             await asyncio.sleep(fault.seconds)
             server.replication.find_standby()
+        elif fault.rift is Rift.DEAF:
+            server.exchange.lost = _DEAF
+            await asyncio.sleep(fault.seconds)
+            server.exchange.lost = 0.0
         elif fault.rift is Rift.SLOW:
             cable.faults.latency = _SLOW
             await asyncio.sleep(fault.seconds)

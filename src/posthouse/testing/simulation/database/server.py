@@ -15,7 +15,9 @@ from posthouse.store.sqlite.store import DATABASE, SqliteStore, open_sqlite
 from posthouse.testing.disk import Disk
 from posthouse.testing.simulation.database.cable import IS_GONE, PREPARE, Backend, Cable, CableWire, Message, Reply
 from posthouse.testing.simulation.database.failover import Failover
+from posthouse.testing.simulation.database.hints import Exchange
 from posthouse.testing.simulation.database.replication import Replication
+from posthouse.testing.simulation.database.tenures import Tenures
 from posthouse.testing.simulation.database.ways import WAYS, Kind, Operation, Said
 from posthouse.testing.simulation.loop import SimLoop
 from posthouse.testing.simulation.machine import SimClock
@@ -52,6 +54,13 @@ class DatabaseServer:
         self.life = 0
         self.cable = Cable(loop, chance, lambda what: records.counts.update([f"cable {what}"]))
         self.cable.accept = self._accept
+        self.exchange = Exchange(
+            loop,
+            chance,
+            lambda node: self.is_up and node not in self.cable.faults.dark,
+            lambda what: records.counts.update([f"cable {what}"]),
+        )
+        self._tenures = Tenures(loop, records)
         self.replication = Replication(loop, offload, chance, self._image)
         self._loop = loop
         self._disk = disk
@@ -73,6 +82,7 @@ class DatabaseServer:
         self._store = await self._loop.in_life(self.life, self._open())
         path = self._disk.directory / DATABASE
         self._reader = connect_reader(path, patient=False, vfs=self._disk.vfs)
+        self._tenures.look(self._reader)
 
     async def stop(self) -> None:
         """End in good order; the cable is silent then."""
@@ -166,6 +176,7 @@ class DatabaseServer:
 
     async def _reply(self, backend: Backend, message: Message) -> Reply:
         text, args = message
+        life = backend.wire.context.get(LIFE, 0)
         if text == IS_GONE:
             asked = self._backends.get(args[0])
             return Reply([{"gone": asked is None or not (asked.open or asked.busy)}], "SELECT 1")
@@ -174,17 +185,23 @@ class DatabaseServer:
             return Reply([], "SELECT 0")
         if text == "COMMIT":
             operation, backend.prepared = backend.prepared, None
-            return await self._run(operation, "COMMIT")
+            return await self._run(operation, "COMMIT", life)
         if text.startswith(("BEGIN", "ROLLBACK")):
             backend.prepared = None
             return Reply([], text.partition(" ")[0])
-        return await self._run(args[0], "SELECT 1")
+        return await self._run(args[0], "SELECT 1", life)
 
-    async def _run(self, operation: Operation, tag: str) -> Reply:
+    async def _run(self, operation: Operation, tag: str, life: int) -> Reply:
         method: Callable[..., Any] = getattr(getattr(self._store, operation.facet), operation.method)
+        before = self._tenures.epochs
         try:
-            said = Said(await method(*operation.args, **operation.named))
+            with self._tenures.watch(operation, life):
+                said = Said(await method(*operation.args, **operation.named))
+                if operation.facet == "ownership" and self._reader is not None:
+                    self._tenures.look(self._reader)
         except PosthouseError as error:
             return Reply([Said(error=error)], tag)
+        if operation.method == "settle":
+            self._tenures.check(operation.args[0], said.value, before)
         writes = WAYS[operation.facet, operation.method].kind in _WRITES
         return Reply([said], tag, (CANCELLED,) if writes and self.replication.warned else ())
