@@ -64,7 +64,7 @@ class HandOver:
         """Begin to give up some of what others are to own, unless that is under way."""
         if self._task is not None or not self._membership.takes_slots:
             return
-        wanted, now = self._membership.wanted, asyncio.get_running_loop().time()
+        wanted, now = self._leases.wanted(), asyncio.get_running_loop().time()
         self._tried = {
             slot: tried for slot, tried in self._tried.items() if slot in self._leases.epochs.keys() - wanted
         }

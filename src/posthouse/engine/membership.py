@@ -1,6 +1,6 @@
 """Which nodes there are, and which of them live. Each node finds that out for itself, by its own monotonic clock."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -113,7 +113,7 @@ class Membership:
         await self._store.leave(self.name)
 
     async def rejoin(self) -> None:
-        """It was buried: what it did under its name is over. Begin another life. Raises TooManyNodes, StoreUnavailable."""
+        """It was buried, and is done with that name: begin another life. Raises TooManyNodes, StoreUnavailable."""
         buried = self.name
         self._me = msgspec.structs.replace(self._me, name=self._new_name(), joined_at=self._clock.now_ms())
         await self._say()
@@ -186,10 +186,9 @@ class Membership:
         found = {node.name for node in self.nodes if node.role is not Role.EDGE} - self.dead.keys() - {self.name}
         return sorted(found | {self.name} if self.takes_slots else found)
 
-    @property
-    def wanted(self) -> frozenset[int]:
-        """The slots that this node is to own."""
-        return slots_of(self.name, self.workers) if self.takes_slots else frozenset()
+    def wanted(self, owners: Sequence[str | None]) -> frozenset[int]:
+        """The slots that this node is to own, where each slot has this owner now."""
+        return slots_of(self.name, self.workers, owners) if self.takes_slots else frozenset()
 
     def silence(self, name: str) -> float | None:
         """For how long a node's beat was not seen to change, seconds; None: it was not looked at yet."""

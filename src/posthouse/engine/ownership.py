@@ -80,6 +80,12 @@ class Leases:
         name = self._owners.get(slot)
         return name if name is not None and self._membership.lives(name) else None
 
+    def wanted(self) -> frozenset[int]:
+        """The slots that this node is to own, as far as it knows whose they are now."""
+        me = self._membership.name
+        owners = [me if self.epoch_of(slot) is not None else self._owners.get(slot) for slot in range(SLOTS)]
+        return self._membership.wanted(owners)
+
     # -- life -----------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -136,7 +142,7 @@ class Leases:
         return kept
 
     async def release(self, slots: Collection[int]) -> None:
-        """Give up slots for which nothing is on its way any more. Raises StoreUnavailable: then the next renewal tells."""
+        """Give up slots for which nothing is on its way. Raises StoreUnavailable; then the next renewal tells."""
         async with self._deciding:
             going = [slot for slot in slots if self.leaving.pop(slot, None) is not None]
             for slot in going:
@@ -163,15 +169,17 @@ class Leases:
                 await self._membership.beat()
             if await self._membership.bury_dead():
                 self._freed()
+            if len(self.epochs) + len(self.leaving) < SLOTS:
+                self._owners = {slot: owner for slot, (owner, _, _) in (await self._store.owners()).items()}
             grant = await self._store.acquire(
                 self._membership.name,
                 now=self._clock.now_ms(),
                 lease_ms=LEASE_MS,
-                wanted=self._membership.wanted,
+                wanted=self.wanted(),
             )
             self._reach(Failpoint.LEASE_HELD)
             await self._hold(grant, asked)
-        await self._look_around()
+        await self._calm()
 
     async def _begin_anew(self) -> None:
         """Others took this node for dead: it owns nothing, and goes on under another name."""
@@ -207,8 +215,8 @@ class Leases:
             log(Log.SLOTS_ACQUIRED, count=len(gained))
         self._renewed(gained, set())
 
-    async def _look_around(self) -> None:
-        """See whose the other slots are, and say of those that are calm by now that they are."""
+    async def _calm(self) -> None:
+        """Say of slots for which nothing of earlier owners can be on its way any more that they are calm."""
         now = self._clock.monotonic()
         calm = {slot: self.epoch_of(slot) for slot, at in self.unquiet.items() if now - at >= CALM_SECONDS}
         held = {slot: epoch for slot, epoch in calm.items() if epoch is not None}
@@ -216,8 +224,6 @@ class Leases:
             await self._store.calm(self._membership.name, held)
             for slot in held:
                 self.unquiet.pop(slot, None)
-        if len(self.epochs) < SLOTS:
-            self._owners = {slot: owner for slot, (owner, _, _) in (await self._store.owners()).items()}
 
     async def _keep(self) -> None:
         while True:

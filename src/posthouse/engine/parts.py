@@ -36,7 +36,7 @@ from posthouse.transport.protocol import Transport
 
 
 class Parts(ABC):
-    """The parts of an engine. What follows when slots come and go is left to :class:`~posthouse.engine.engine.Engine`."""
+    """The parts of an engine. What is to follow when slots come and go :class:`~posthouse.engine.engine.Engine` says."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ class Own(Hints, Protocol):
 
 
 class Relay:
-    """Implements :class:`posthouse.gateway.hints.Hints`: what is this node's goes to its engine, the rest to the others.
+    """Implements :class:`posthouse.gateway.hints.Hints`: what is this node's goes to its engine, the rest to others.
 
     What other nodes tell goes to the engine only, so that nothing goes round.
     """

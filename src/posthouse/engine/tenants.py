@@ -94,7 +94,7 @@ class TenantDesks:
         return desk
 
     def share_anew(self, only: Collection[tuple[Environment, str]] | None = None) -> list[TenantDesk]:
-        """This node's parts of all tenants, or ``only`` of these, are others by now; the desks of those with a bound."""
+        """This node's part of all tenants, or ``only`` of these, is another one; the desks of those with a bound."""
         keys = self._desks.keys() if only is None else only
         found = (self._desks.get(key) for key in keys)
         limited = [desk for desk in found if desk is not None and desk.is_limited]

@@ -49,9 +49,7 @@ REASON_GONE: Final = "gone"  #: the endpoint answered 410
 REASON_FAILING: Final = "failing"  #: it did not answer well for as many days as its rule allows
 REASON_INVALID: Final = "invalid_configuration"  #: what is stored of it cannot be used
 _REROUTES_MAX: Final = 16
-_PAGE_ENDPOINTS: Final = 500  #: with open deliveries, asked for at once
 _LANES: Final = tuple(lane for lane in Lane if lane is not Lane.PARKED)  #: from which anything is sent
-
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -232,16 +230,14 @@ class Endpoints:
         return await self._discard_open(key)
 
     async def finish_deletions(self, slots: Collection[int] = range(SLOTS)) -> int:
-        """Discard what is still open for deleted endpoints in ``slots``, which an ended node left. How many that were."""
-        discarded = 0
-        after: int | None = None
-        while page := await self._store.work.survey(slots, after=after, limit=_PAGE_ENDPOINTS):
+        """Discard what is still open for deleted endpoints in ``slots``, after a node ended. How many that were."""
+        discarded, after = 0, None
+        while page := await self._store.work.survey(slots, after=after, limit=500):
             after = page[-1].endpoint_key
-            for key in {backlog.endpoint_key for backlog in page}:
-                if self._catalogue.endpoint(key) is None:
-                    endpoint = await self._store.catalogue.endpoint(key)
-                    if endpoint is not None and endpoint.state is EndpointState.DELETED:
-                        discarded += await self._discard_open(key)
+            for key in {each.endpoint_key for each in page if self._catalogue.endpoint(each.endpoint_key) is None}:
+                endpoint = await self._store.catalogue.endpoint(key)
+                if endpoint is not None and endpoint.state is EndpointState.DELETED:
+                    discarded += await self._discard_open(key)
         return discarded
 
     async def finish_reorders(self, slots: Collection[int] = range(SLOTS)) -> int:

@@ -17,6 +17,7 @@ async def open_store(
     *,
     clock: Clock,
     commit_interval_ms: int = COMMIT_INTERVAL_MS,
+    shared: bool = False,
     offload: Offload | None = None,
     vfs: str | None = None,
     metrics: Metrics | None = None,
@@ -24,14 +25,16 @@ async def open_store(
 ) -> Store:
     """Open the store in ``directory``, which is made (mode 0700) if it is not there, or in a PostgreSQL database.
 
-    The caller owns the store and must close it. One process at a time can hold a directory; a lock
-    of a process that died is gone with it.
+    The caller owns the store and must close it. One process at a time can hold a directory, unless all that do say
+    that they share it; a lock of a process that died is gone with it.
 
     Args:
         directory: A local directory; network file systems cannot carry the write-ahead log. Or the address of a
             database: ``postgresql://user:password@host:port,host:port/database``.
         clock: Says when a migration took place. All other times come with the calls.
         commit_interval_ms: Under load transactions start at least so far apart.
+        shared: Other processes of this machine that say so too may have the directory open at the same time. A
+            database is always shared.
         offload: How blocking calls of the embedded store leave the event loop. Default: threads of the store's own.
         vfs: For the embedded store, the name of a registered SQLite VFS; a simulation puts a faulty disk there.
         metrics: Counts the commits.
@@ -39,7 +42,7 @@ async def open_store(
 
     Raises:
         UnsafeLibrary: The SQLite library can lose data, or the server may.
-        StoreInUse: Another node runs on the directory.
+        StoreInUse: Another node runs on the directory, and one of the two does not share it.
         StoreIncompatible: The file there is no store, or one of a newer version.
         StoreMoved: Its contents belong to another store now, or are not all there yet.
         StoreUnavailable: The disk refuses, or the database cannot be reached.
@@ -56,6 +59,7 @@ async def open_store(
         Path(directory),
         clock=clock,
         commit_interval_ms=commit_interval_ms,
+        shared=shared,
         offload=offload,
         vfs=vfs,
         metrics=metrics,

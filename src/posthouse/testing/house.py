@@ -32,6 +32,7 @@ from posthouse.store.protocol import (
 from posthouse.system import SystemEntropy
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.scripted_transport import ScriptedTransport
+from posthouse.testing.seats import Seat
 
 #: Turns of the loop, each a millisecond or more, in which requests stay open and nothing else happens. The longest that
 #: a node waits of itself with a request in hand is a second.
@@ -52,15 +53,24 @@ class House:
 
     @classmethod
     async def start(
-        cls, directory: Path, *, clock: ManualClock | None = None, store: Store | None = None, **settings: Any
+        cls,
+        directory: Path,
+        *,
+        clock: ManualClock | None = None,
+        store: Store | None = None,
+        alone: bool = True,
+        **settings: Any,
     ) -> Self:
         """Start a node on the store in ``directory``, or on an open one; ``settings`` are those of its configuration.
 
+        ``alone``: False lets a test play other nodes on the store.
         Names never resolve. The caller stops it: ``await house.node.stop()``.
         """
         clock = clock or ManualClock()
         if store is None:
             store = await open_store(directory, clock=clock, commit_interval_ms=0)
+            if not alone:
+                store = Seat(store, [])
         transport = ScriptedTransport()
 
         async def resolve(host: str) -> list[str]:

@@ -17,8 +17,8 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Starts nodes, one after the other on the same directory, and stops what still runs."""
     async with AsyncExitStack() as stack:
 
-        async def begin(clock: ManualClock | None = None) -> House:
-            house = await House.start(tmp_path / "data", clock=clock)
+        async def begin(clock: ManualClock | None = None, *, alone: bool = True) -> House:
+            house = await House.start(tmp_path / "data", clock=clock, alone=alone)
             stack.push_async_callback(house.node.stop, drain_seconds=0)
             return house
 

@@ -152,15 +152,16 @@ async def test_what_a_stop_learns_of_an_endpoint_is_known_in_the_next_life(start
     assert state_of(house, endpoint) == "down"
 
 
-async def test_an_open_breaker_stays_open_when_another_node_had_the_endpoint_in_between(house: House) -> None:
+async def test_an_open_breaker_stays_open_when_another_node_had_the_endpoint_in_between(start: Start) -> None:
     """Whoever works for an endpoint begins with what the one before knew."""
+    house = await start(alone=False)
     endpoint, _ = await go_down(house)
     await house.pass_time(40_000)
     ownership, engine = house.ports.store.ownership, house.node.engine
     await seize(ownership, "rival", now=house.clock.now_ms())
     await house.pass_time(1_000)
     assert engine.leases.epochs == {}
-    await ownership.release("rival")
+    await ownership.leave("rival")
     sent = len(house.transport.requests)
     await house.pass_time(1_000)
     assert len(engine.leases.epochs) == SLOTS

@@ -342,7 +342,7 @@ async def test_one_endpoint_that_cannot_be_looked_at_hides_no_other(
 
 
 async def test_a_survey_that_fails_is_told_by_its_age(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail() -> None:
+    async def fail(*_args: object, **_bounds: object) -> None:
         raise RuntimeError("a fault of the program")
 
     assert number(house, "survey_age_seconds") == 0

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,8 @@ from posthouse.testing.house import House
 from posthouse.testing.scripted_transport import answer
 from posthouse.testing.seizing import seize
 from posthouse.transport.protocol import Exchange, Request
+
+Start = Callable[..., Awaitable[House]]
 
 OPERATOR = Principal(Environment.LIVE, Scope.ADMIN, 1)
 DAY = "2026-12-01T00:00:00Z"  #: weeks before the clock in hand
@@ -289,15 +291,16 @@ async def test_live_work_while_the_node_can_start_no_request(house: House, monke
     await is_delivered(house, backlog, endpoint)
 
 
-async def test_a_node_that_works_for_its_endpoint(house: House) -> None:
+async def test_a_node_that_works_for_its_endpoint(start: Start) -> None:
+    house = await start(alone=False)
     endpoint = await house.endpoint()
     ownership = house.ports.store.ownership
     await seize(ownership, "rival", now=house.clock.now_ms())
     await house.pass_time(1_000)
     event = await house.publish()
-    await is_held(house, event, endpoint, Hold.NO_OWNER)
+    await is_held(house, event, endpoint, Hold.ELSEWHERE)
     assert house.transport.requests == []
-    await ownership.release("rival")
+    await ownership.leave("rival")
     await house.pass_time(1_000)
     await is_delivered(house, event, endpoint)
 

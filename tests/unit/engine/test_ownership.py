@@ -1,58 +1,118 @@
 """Leases: the node knows what it holds, and stops by itself before the store gives it away."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
 
 import pytest
 
 from posthouse.core.errors import StoreUnavailable
 from posthouse.core.limits import LEASE_MS, LEASE_RENEW_MS
+from posthouse.core.nodes import Role
+from posthouse.engine import membership as membership_module
 from posthouse.engine import ownership as ownership_module
-from posthouse.engine.ownership import Leases
-from posthouse.store.protocol import Grant
+from posthouse.engine.membership import Membership
+from posthouse.engine.ownership import CALM_SECONDS, Leases
+from posthouse.store.protocol import Grant, Joining, NodeRecord, Roll
 from posthouse.testing.manual_clock import ManualClock
+from posthouse.testing.seizing import joining
 
 
 class Registry:
-    """An ownership facet that gives what the script says."""
+    """An ownership facet that gives what the script says; nobody else is on the register."""
 
-    def __init__(self, *held: dict[int, int]) -> None:
+    def __init__(self, *held: dict[int, int], unquiet: Collection[int] = ()) -> None:
         self.held = list(held)
-        self.released: list[str] = []
-        self.dead: list[Mapping[str, int]] = []
+        self.unquiet = frozenset(unquiet)
+        self.released: list[Collection[int] | None] = []
+        self.left: list[str] = []
+        self.wanted: list[Collection[int] | None] = []
+        self.calmed: list[Mapping[int, int]] = []
+        self.names: list[str] = []
+        self.missing = False
 
-    async def acquire(self, node: str, *, dead: Mapping[str, int], **_: Any) -> Grant:
-        self.dead.append(dead)
+    async def join(self, me: Joining) -> int:
+        self.names.append(me.name)
+        return 1
+
+    async def beat(self, name: str, *, now: int) -> Roll:
+        missing, self.missing = self.missing, False
+        return Roll(me_missing=missing, nodes=(), catalogue_version=0)
+
+    async def acquire(
+        self,
+        node: str,
+        *,
+        now: int,
+        lease_ms: int,
+        wanted: Collection[int] | None = None,
+        dead: Mapping[str, int] | None = None,
+    ) -> Grant:
+        self.wanted.append(wanted)
+        return await self.grant()
+
+    async def grant(self) -> Grant:
         if not self.held:
             raise StoreUnavailable
-        return Grant(self.held.pop(0))
+        held = self.held.pop(0)
+        return Grant(held, self.unquiet & held.keys())
 
-    async def leave(self, node: str) -> None:
-        self.released.append(node)
+    async def release(self, node: str, slots: Collection[int] | None = None) -> None:
+        self.released.append(slots)
+
+    async def calm(self, node: str, slots: Mapping[int, int]) -> None:
+        self.calmed.append(slots)
+
+    async def leave(self, name: str) -> None:
+        self.left.append(name)
+
+    async def bury(self, dead: Mapping[str, int]) -> list[str]:
+        return list(dead)
+
+    async def owners(self) -> dict[int, tuple[str | None, int, int]]:
+        return {}
+
+    async def nodes(self) -> list[NodeRecord]:
+        return []
 
 
-def leases_on(registry: Any, clock: ManualClock, **told: Any) -> Leases:
-    return Leases(registry, clock, "n", **told)
+class Told:
+    """What leases tell."""
+
+    def __init__(self) -> None:
+        self.renewals: list[tuple[set[int], set[int]]] = []
+        self.freed = 0
+
+    def renewed(self, gained: set[int], lost: set[int]) -> None:
+        if gained or lost:
+            self.renewals.append((gained, lost))
+
+    def free(self) -> None:
+        self.freed += 1
+
+    async def gaining(self, slots: set[int]) -> None:
+        """Nobody has to know anything of the slots."""
 
 
-async def nothing(_: set[int]) -> None:
-    """Nobody has to know anything of the slots."""
+def leases_on(
+    registry: Registry, clock: ManualClock, told: Told | None = None, *, role: Role = Role.ALL, alone: bool = True
+) -> Leases:
+    told = told or Told()
+    names = iter(f"n{number}" for number in range(1, 10))
+    me = joining("n", role=role)
+    membership = Membership(registry, clock, me, alone=alone, new_name=lambda: next(names))
+    return Leases(registry, clock, membership, gaining=told.gaining, renewed=told.renewed, freed=told.free)
 
 
 async def test_gained_and_lost_slots_are_told_also_when_only_the_epoch_moved() -> None:
-    told: list[tuple[set[int], set[int]]] = []
+    told = Told()
     registry = Registry({1: 1, 2: 1}, {1: 1, 2: 5, 3: 1}, {3: 1})
-    leases = leases_on(
-        registry, ManualClock(), gaining=nothing, renewed=lambda gained, lost: told.append((gained, lost))
-    )
-    await leases.start(dead={"old": 3})
+    leases = leases_on(registry, ManualClock(), told)
+    await leases.start()
     await leases._take()
     await leases._take()
     await leases.stop(release=True)
-    assert told == [({1, 2}, set()), ({2, 3}, {2}), (set(), {1, 2})]
-    assert registry.dead[0] == {"old": 3}
-    assert registry.released == ["n"]
+    assert told.renewals == [({1, 2}, set()), (set(), {2}), ({2, 3}, set()), (set(), {1, 2})]
+    assert registry.left == ["n"]
     assert leases.epochs == {}
 
 
@@ -60,16 +120,19 @@ async def test_what_is_known_of_slots_is_read_before_they_are_worked_for() -> No
     """If it cannot be read, they are asked for again, and those that are lost are lost all the same."""
     asked: list[tuple[set[int], dict[int, int]]] = []
 
-    async def gaining(slots: set[int]) -> None:
-        asked.append((slots, leases.epochs))
-        if len(asked) == 2:
-            raise StoreUnavailable
+    class Learning(Told):
+        async def gaining(self, slots: set[int]) -> None:
+            asked.append((slots, dict(leases.epochs)))
+            if len(asked) == 2:
+                raise StoreUnavailable
 
-    leases = leases_on(Registry({1: 1}, {2: 1}, {2: 1}), ManualClock(), gaining=gaining, renewed=lambda *_: None)
+    told = Learning()
+    leases = leases_on(Registry({1: 1}, {2: 1}, {2: 1}), ManualClock(), told)
     await leases.start()
     with pytest.raises(StoreUnavailable):
         await leases._take()
     assert leases.epochs == {}
+    assert told.renewals[-1] == (set(), {1})
     await leases._take()
     assert leases.epochs == {2: 1}
     assert asked == [({1}, {}), ({2}, {}), ({2}, {})]
@@ -78,7 +141,7 @@ async def test_what_is_known_of_slots_is_read_before_they_are_worked_for() -> No
 
 async def test_a_lease_that_cannot_be_renewed_ends_before_the_store_gives_it_away() -> None:
     clock = ManualClock()
-    leases = leases_on(Registry({1: 1}), clock, gaining=nothing, renewed=lambda *_: None)
+    leases = leases_on(Registry({1: 1}), clock)
     await leases.start()
     assert leases.is_valid
     clock.advance(LEASE_MS - LEASE_RENEW_MS)
@@ -87,15 +150,15 @@ async def test_a_lease_that_cannot_be_renewed_ends_before_the_store_gives_it_awa
 
 
 async def test_a_lease_runs_from_when_it_was_asked_for() -> None:
-    """The store's own time began somewhere between the question and an answer that came late."""
+    """Others saw the beat at some time between the question and an answer that came late."""
     clock = ManualClock()
 
     class Slow(Registry):
-        async def acquire(self, node: str, **_: Any) -> Grant:
+        async def beat(self, name: str, *, now: int) -> Roll:
             clock.advance(LEASE_MS - LEASE_RENEW_MS)
-            return Grant({1: 1})
+            return await super().beat(name, now=now)
 
-    leases = leases_on(Slow(), clock, gaining=nothing, renewed=lambda *_: None)
+    leases = leases_on(Slow({1: 1}), clock)
     await leases.start()
     assert not leases.is_valid
     await leases.stop(release=False)
@@ -103,7 +166,7 @@ async def test_a_lease_runs_from_when_it_was_asked_for() -> None:
 
 async def test_the_wall_clock_has_no_say_in_it() -> None:
     clock = ManualClock()
-    leases = leases_on(Registry({1: 1}), clock, gaining=nothing, renewed=lambda *_: None)
+    leases = leases_on(Registry({1: 1}), clock)
     await leases.start()
     clock.step(3_600_000)
     assert leases.is_valid
@@ -112,22 +175,23 @@ async def test_the_wall_clock_has_no_say_in_it() -> None:
 
 async def test_stop_is_idempotent_and_releases_only_when_asked() -> None:
     registry = Registry({1: 1})
-    leases = leases_on(registry, ManualClock(), gaining=nothing, renewed=lambda *_: None)
+    leases = leases_on(registry, ManualClock())
     await leases.start()
     await leases.stop(release=False)
     await leases.stop(release=True)
-    assert registry.released == []
+    assert registry.left == []
     assert not leases.is_valid
 
 
 async def test_a_fault_in_a_renewal_does_not_end_the_renewing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that renews no more would deliver nothing for ever, and nobody would say why."""
-    monkeypatch.setattr(ownership_module, "LEASE_RENEW_MS", 1)
+    monkeypatch.setattr(membership_module, "_RENEW_SECONDS", 0.001)
+    monkeypatch.setattr(ownership_module, "HEED_SECONDS", 0.0)
     asked = asyncio.Event()
     calls = 0
 
     class Faulty(Registry):
-        async def acquire(self, node: str, **_: Any) -> Grant:
+        async def grant(self) -> Grant:
             nonlocal calls
             calls += 1
             if calls == 2:
@@ -136,7 +200,7 @@ async def test_a_fault_in_a_renewal_does_not_end_the_renewing(monkeypatch: pytes
                 asked.set()
             return Grant({1: 1})
 
-    leases = leases_on(Faulty(), ManualClock(), gaining=nothing, renewed=lambda *_: None)
+    leases = leases_on(Faulty(), ManualClock())
     await leases.start()
     await asked.wait()
     await leases.stop(release=False)
@@ -144,23 +208,26 @@ async def test_a_fault_in_a_renewal_does_not_end_the_renewing(monkeypatch: pytes
 
 async def test_what_is_doubted_is_not_held_until_the_store_has_said_it_anew() -> None:
     """An answer to what was asked before does not count: another store may have given it."""
-    answers: list[asyncio.Future[dict[int, int]]] = []
+    answers: list[asyncio.Future[Grant]] = []
     asked = asyncio.Event()
+    renewals: asyncio.Queue[set[int]] = asyncio.Queue()
 
     class Slow(Registry):
-        async def acquire(self, node: str, **_: Any) -> Grant:
+        async def grant(self) -> Grant:
             answers.append(asyncio.get_running_loop().create_future())
             asked.set()
-            return Grant(await answers[-1])
+            return await answers[-1]
 
-    renewals: asyncio.Queue[set[int]] = asyncio.Queue()
+    class Counting(Told):
+        def renewed(self, gained: set[int], lost: set[int]) -> None:
+            renewals.put_nowait(gained)
 
     async def next_answer() -> None:
         await asked.wait()
         asked.clear()
-        answers[-1].set_result({1: 1})
+        answers[-1].set_result(Grant({1: 1}))
 
-    leases = leases_on(Slow(), ManualClock(), gaining=nothing, renewed=lambda gained, _: renewals.put_nowait(gained))
+    leases = leases_on(Slow(), ManualClock(), Counting())
     starting = asyncio.ensure_future(leases.start())
     await next_answer()
     await starting
@@ -177,4 +244,61 @@ async def test_what_is_doubted_is_not_held_until_the_store_has_said_it_anew() ->
     for _ in range(3):
         await renewals.get()
     assert leases.is_valid
+    await leases.stop(release=False)
+
+
+async def test_an_edge_asks_for_no_slots() -> None:
+    registry = Registry({})
+    leases = leases_on(registry, ManualClock(), role=Role.EDGE)
+    await leases.start()
+    assert registry.wanted == [frozenset()]
+    assert leases.is_valid
+    await leases.stop(release=False)
+
+
+async def test_what_a_node_leaves_it_still_holds_and_begins_nothing_for() -> None:
+    told = Told()
+    registry = Registry({1: 1, 2: 1}, {1: 1, 2: 1})
+    leases = leases_on(registry, ManualClock(), told)
+    await leases.start()
+    leases.begin_leaving([2])
+    assert (leases.epochs, leases.leaving, leases.epoch_of(2)) == ({1: 1}, {2: 1}, 1)
+    await leases._take()
+    assert (leases.epochs, leases.leaving) == ({1: 1}, {2: 1}), "a renewal does not bring it back"
+    assert leases.go_on([2, 3]) == {2}
+    assert leases.epochs == {1: 1, 2: 1}
+    leases.begin_leaving([2])
+    await leases.release([2])
+    assert (leases.epochs, leases.leaving, registry.released) == ({1: 1}, {}, [[2]])
+    assert (told.renewals[-1], told.freed) == ((set(), {2}), 1)
+    await leases.stop(release=False)
+
+
+async def test_a_node_that_was_buried_holds_nothing_and_begins_anew_under_another_name() -> None:
+    told = Told()
+    registry = Registry({1: 1}, {1: 3})
+    leases = leases_on(registry, ManualClock(), told)
+    await leases.start()
+    registry.missing = True
+    await leases._take()
+    assert told.renewals == [({1}, set()), (set(), {1}), ({1}, set())]
+    assert registry.names == ["n", "n1"]
+    assert leases.epochs == {1: 3}
+    await leases.stop(release=True)
+    assert registry.left == ["n1"]
+
+
+async def test_unquiet_slots_are_called_calm_when_nothing_of_the_dead_can_be_on_its_way() -> None:
+    clock = ManualClock()
+    registry = Registry(*[{1: 2, 2: 2}] * 4, unquiet=[2])
+    leases = leases_on(registry, clock)
+    await leases.start()
+    assert (set(leases.unquiet), set(leases.taken)) == ({2}, {1, 2})
+    clock.advance(round(CALM_SECONDS * 1_000) - 1)
+    await leases._take()
+    assert registry.calmed == []
+    clock.advance(1)
+    registry.unquiet = frozenset()
+    await leases._take()
+    assert (registry.calmed, leases.unquiet) == ([{2: 2}], {})
     await leases.stop(release=False)

@@ -95,7 +95,7 @@ async def test_a_debt_to_the_endpoint_of_another_tenant_shows(scene: Scene) -> N
         "INSERT INTO health VALUES (1, NULL, 0, 0, 0, 0)",
         "INSERT INTO attempts VALUES (1, 2, 0, 0, '', 0, '', '', 0, 0, 0, 0, 0, 0, '', x'')",
         "INSERT INTO events VALUES (1, '', 'moon', '', '', 0, 0, '', '[]', x'')",
-        "INSERT INTO slots VALUES (256, NULL, 0, 0)",
+        "INSERT INTO slots VALUES (256, NULL, 0, 0, 0)",
         "UPDATE endpoints SET state = 'gone'",
     ],
 )

@@ -18,6 +18,9 @@ SCANS = {
     "all_sources": "the catalogue is read whole",
     "all_tenants": "the catalogue is read whole",
     "all_migrations": "a handful of rows",
+    "all_nodes": "a row a node, and 256 slots",
+    "all_numbers": "a row a node",
+    "orphan_slots": "256 rows",
     "all_slots": "256 rows",
     "slots_of_node": "256 rows",
     "acquire_slots": "256 rows",
@@ -41,6 +44,7 @@ SCANS = {
 }
 SORTS = {name for name in SQL if name.startswith(("all_", "audit_", "describe_"))}  #: bounded by a page, or whole
 SORTS.add("quarantined_bytes")  # one group a source
+SORTS.add("survey")  # one page
 TABLES = (
     "events|identities|obligations|history|attempts|reopened|endpoints|tenants|api_keys|slots|health|[a-z_]+_periods"
     "|sources|requests|inbox|readings|arrivals|repeats|seen|quarantine|streams|incidents|rhythms"

@@ -11,7 +11,7 @@ from posthouse.core.errors import StoreIncompatible
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.store.postgres.dial import Wire
 from posthouse.store.postgres.outcome import Contended, NotSent, Sent, judge
-from posthouse.store.shared.migrations import Migration, read_migrations
+from posthouse.store.shared.migrations import Migration, read_migrations, readable_from
 
 LOCK: Final = 0x50485345  #: the advisory lock of who migrates: "PHSE"
 #: A step waits so long for a table that others use, for whoever comes after it waits as long; then they get a turn.
@@ -86,7 +86,7 @@ async def _missing(wire: Wire, schema: str, migrations: list[Migration]) -> Migr
     known = [(m.number, m.name, m.checksum) for m in migrations]
     found = [(row["number"], row["name"], row["checksum"]) for row in applied]
     if len(found) > len(known):
-        if found[: len(known)] == known and applied[-1]["readable_from"] <= len(known):
+        if found[: len(known)] == known and all(row["readable_from"] <= len(known) for row in applied[len(known) :]):
             return None  # a newer node was here, and left it so that this version can go on
         raise StoreIncompatible(
             f"The store has schema version {len(found)}; this version of Posthouse knows {len(known)}.",
@@ -99,15 +99,4 @@ async def _missing(wire: Wire, schema: str, migrations: list[Migration]) -> Migr
 
 def recorded(migration: Migration, now: int) -> tuple[object, ...]:
     """The row that says that a step was applied."""
-    return (migration.number, migration.name, migration.checksum, now, _readable_from(migration))
-
-
-_READABLE_FROM: Final = "-- readable-from: "
-
-
-def _readable_from(migration: Migration) -> int:
-    """The oldest version whose code may go on after this step; as the step says, or only its own."""
-    for line in migration.script.splitlines():
-        if line.startswith(_READABLE_FROM):
-            return int(line.removeprefix(_READABLE_FROM))
-    return migration.number
+    return (migration.number, migration.name, migration.checksum, now, readable_from(migration))

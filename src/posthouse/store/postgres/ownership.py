@@ -32,6 +32,7 @@ class PostgresOwnership:
             ((latest,),) = await transaction.rows("latest_number")
             known = await transaction.rows("node_number", me.name)
             if known:
+                await transaction.count("update_node", *astuple(me))
                 return int(known[0]["number"])
             taken = [row["number"] for row in await transaction.rows("all_numbers")]
             number = next_number(latest, taken)

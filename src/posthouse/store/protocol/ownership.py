@@ -60,7 +60,7 @@ class Ownership(Protocol):
 
         The number is the next one behind the one that was given out last which no registered node has: so a thousand
         others join before it is used again, and who had it before has ended by then, however long it was stopped. A
-        node that is registered already gets the number that it has.
+        node that is registered already keeps its number and its beat, and is from now on what it says now.
 
         Raises:
             TooManyNodes: No number is free.

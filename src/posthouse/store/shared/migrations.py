@@ -2,7 +2,9 @@
 
 import hashlib
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+READABLE_FROM: Final = "-- readable-from: "  #: a line of a step's script
 
 
 class Migration(NamedTuple):
@@ -27,3 +29,14 @@ def read_migrations(package: str) -> list[Migration]:
     if [m.number for m in found] != list(range(1, len(found) + 1)):
         raise ValueError("the migrations are not numbered 1, 2, 3, …")
     return found
+
+
+def readable_from(migration: Migration) -> int:
+    """The oldest version of the schema whose code may go on after this step; as the step says, or only its own.
+
+    Such a step adds what the older code need not know: tables, and columns that may be left out where rows are made.
+    """
+    for line in migration.script.splitlines():
+        if line.startswith(READABLE_FROM):
+            return int(line.removeprefix(READABLE_FROM))
+    return migration.number

@@ -30,6 +30,7 @@ _ORPHAN: Final = SQL["orphan_slots"]
 _RELEASE: Final = SQL["release_slots"]
 _SET_LATEST: Final = SQL["set_latest_number"]
 _STRIKE: Final = SQL["strike_off"]
+_UPDATE_NODE: Final = SQL["update_node"]
 _VERSION: Final = SQL["catalogue_version"]
 
 _HELD: Final = msgspec.json.Decoder(list[tuple[int, int, int]])
@@ -109,7 +110,8 @@ def _run(connection: apsw.Connection, statement: str, rows: Iterable[tuple[str |
 def _join(connection: apsw.Connection, me: Joining) -> Steps[int]:
     known = rows_of(connection, _NUMBER, (me.name,))
     if known:
-        yield 0
+        connection.execute(_UPDATE_NODE, astuple(me))
+        yield 1
         number: int = known[0][0]
         return number
     taken = _NUMBERS.decode(value_of(connection, _ALL_NUMBERS))

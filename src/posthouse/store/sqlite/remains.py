@@ -30,6 +30,20 @@ def write_remains_again(path: Path, *, vfs: str | None) -> None:
         _write_again(log, apsw.SQLITE_OPEN_WAL, None, vfs)
 
 
+def write_log_again(connection: apsw.Connection, path: Path) -> None:
+    """Make the log durable where others have the database open: one of them may have ended so a moment ago.
+
+    Nobody can append to the log meanwhile, since ``connection`` holds the write lock. Raises apsw.Error.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        log = path.with_name(path.name + "-wal")
+        if log.exists() and log.stat().st_size:
+            _write_again(log, apsw.SQLITE_OPEN_WAL, None, None)
+    finally:
+        connection.execute("ROLLBACK")
+
+
 def _write_again(path: Path, kind: int, bytes_max: int | None, vfs: str | None) -> None:
     file = apsw.VFSFile(vfs or "", str(path), [kind | apsw.SQLITE_OPEN_READWRITE, 0])
     try:

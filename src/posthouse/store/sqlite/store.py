@@ -33,18 +33,20 @@ from posthouse.store.sqlite.inbound import SqliteInbound
 from posthouse.store.sqlite.intake import SqliteIntake
 from posthouse.store.sqlite.jobs import SqliteJobs
 from posthouse.store.sqlite.ledger import SqliteLedger
-from posthouse.store.sqlite.lock import DirectoryLock
+from posthouse.store.sqlite.lock import DirectoryLock, OpeningLock
 from posthouse.store.sqlite.migrating import check_ours, known_migrations, migrate
 from posthouse.store.sqlite.offload import Offload, Threads
 from posthouse.store.sqlite.ownership import SqliteOwnership
 from posthouse.store.sqlite.readers import Readers
-from posthouse.store.sqlite.remains import write_remains_again
+from posthouse.store.sqlite.remains import write_log_again, write_remains_again
 from posthouse.store.sqlite.work import SqliteWork
 from posthouse.store.sqlite.writer import Writer
 from posthouse.telemetry import Metrics
 
 DATABASE: Final = "posthouse.db"
 LOCK: Final = "node.lock"
+OPENING: Final = "opening.lock"  #: held by who opens a store that several processes share
+OPENING_S: Final = 30.0  #: those before it are waited for so long
 READERS: Final = 2  #: long reads at the same time
 
 
@@ -56,6 +58,7 @@ class SqliteStore:
         path: Path,
         connection: apsw.Connection,
         *,
+        shared: bool,
         busy: BusyPolling,
         commit_interval_ms: int,
         offload: Offload | None,
@@ -68,7 +71,7 @@ class SqliteStore:
         self._on_closed = on_closed
         self._closing: asyncio.Task[None] | None = None
         self._threads: list[Threads] = []
-        self._local = connect_reader(path, patient=False, vfs=vfs)
+        self._local = connect_reader(path, patient=shared, vfs=vfs)
         self._writer = Writer(
             connection,
             busy=busy,
@@ -92,7 +95,7 @@ class SqliteStore:
         self.admin: AdminFacet = SqliteAdmin(self._writer, self._readers, path)
         self.outbox: OutboxSource | None = None
         self.hints: HintsChannel | None = None
-        self.alone = True
+        self.alone = not shared
 
     @property
     def alive(self) -> bool:
@@ -129,6 +132,7 @@ def open_sqlite(
     *,
     clock: Clock,
     commit_interval_ms: int,
+    shared: bool = False,
     offload: Offload | None = None,
     vfs: str | None = None,
     metrics: Metrics | None = None,
@@ -136,37 +140,38 @@ def open_sqlite(
 ) -> SqliteStore:
     """Open or make the store in ``directory``. Must be called with a running event loop.
 
+    ``shared``: other processes that say so too may have it open at the same time.
+
     Raises:
         UnsafeLibrary: This SQLite can lose data.
-        StoreInUse: Another node runs on the directory.
+        StoreInUse: Another node runs on the directory, and one of the two does not share it.
         StoreIncompatible: The file is no store, or a newer one.
         StoreMoved: Its contents belong to another store.
         StoreUnavailable: The disk refuses.
     """
     check_library(apsw.sqlite_lib_version())
-    try:
-        make_directory(directory)
-        lock = DirectoryLock(directory / LOCK)
-    except OSError as error:
-        raise StoreUnavailable(f"The data directory {directory} cannot be used: {error}") from error
-    with ExitStack() as undo:
+    with ExitStack() as undo, ExitStack() as opening:
+        try:
+            make_directory(directory)
+            if shared:
+                opening.callback(OpeningLock(directory / OPENING, patience_s=OPENING_S).release)
+            lock = DirectoryLock(directory / LOCK, shared=shared)
+        except OSError as error:
+            raise StoreUnavailable(f"The data directory {directory} cannot be used: {error}") from error
         undo.callback(lock.release)
         try:
             path = directory / DATABASE
-            make_file(path)
-            write_remains_again(path, vfs=vfs)
             busy = BusyPolling(patient=True)
-            connection = connect_writer(path, busy=busy, vfs=vfs)
+            connection = _prepare(path, busy=busy, alone=lock.alone, vfs=vfs, now=clock.now_ms(), reach=reach)
             undo.callback(_close, connection)
-            migrations = known_migrations()
-            check_ours(connection, migrations)
-            enter_wal(connection)
-            migrate(connection, migrations, now=clock.now_ms(), reach=reach)
             prove_here(custody_in(connection))
+            if lock.alone and shared:
+                lock.share()
             busy.patient = False
             store = SqliteStore(
                 path,
                 connection,
+                shared=shared,
                 busy=busy,
                 commit_interval_ms=commit_interval_ms,
                 offload=offload,
@@ -181,6 +186,25 @@ def open_sqlite(
             raise StoreUnavailable(f"The store in {directory} cannot be opened: {error}") from error
         undo.pop_all()
         return store
+
+
+def _prepare(path: Path, *, busy: BusyPolling, alone: bool, vfs: str | None, now: int, reach: Reach) -> apsw.Connection:
+    """The connection that writes, to a file with this version's schema. ``alone``: nobody else has it open."""
+    make_file(path)
+    if alone:
+        write_remains_again(path, vfs=vfs)
+    connection = connect_writer(path, busy=busy, vfs=vfs)
+    with ExitStack() as undo:
+        undo.callback(_close, connection)
+        migrations = known_migrations()
+        check_ours(connection, migrations, alone=alone)
+        if alone:
+            enter_wal(connection)
+        else:
+            write_log_again(connection, path)
+        migrate(connection, migrations, now=now, reach=reach)
+        undo.pop_all()
+    return connection
 
 
 def _close(connection: apsw.Connection) -> None:

@@ -1,6 +1,9 @@
 """Slots, leases and epochs."""
 
+from msgspec.structs import replace
+
 from posthouse.core.model import SLOTS
+from posthouse.core.nodes import Role
 from posthouse.store.protocol import Grant
 from posthouse.testing.conformance.scene import Stores
 from posthouse.testing.conformance.values import LEASE_MS, NOW
@@ -176,6 +179,18 @@ class TestNodes:
         numbers.append(await ownership.join(joining("n5")))
         assert len(set(numbers)) == 6
         assert await ownership.join(joining("n3")) not in numbers
+
+    async def test_a_node_says_anew_what_it_is(self, stores: Stores) -> None:
+        """Its number, its beat and its slots stay."""
+        scene = await stores.open()
+        ownership = scene.store.ownership
+        await ownership.beat(scene.node, now=NOW)
+        (before,) = await ownership.nodes()
+        now = replace(joining(scene.node, role=Role.EDGE, joined_at=NOW + 1), url="http://localhost:1", version="2")
+        assert await ownership.join(now) == before.number
+        (after,) = await ownership.nodes()
+        changed = {"role": Role.EDGE, "joined_at": NOW + 1, "url": "http://localhost:1", "version": "2"}
+        assert after == replace(before, **changed)
 
     async def test_a_beat_is_seen_by_all(self, stores: Stores) -> None:
         scene = await stores.open()

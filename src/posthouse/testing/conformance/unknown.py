@@ -1,24 +1,24 @@
 """Answers that are lost: the call was done, and who made it hears that nobody knows. So it is made again."""
 
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar, cast, get_type_hints
+from typing import Any, Final, TypeVar, get_type_hints
 
 import pytest
 from msgspec.structs import replace
 
 from posthouse.core.delivery import State
-from posthouse.core.errors import IdempotencyConflict, StoreUnavailable
+from posthouse.core.errors import IdempotencyConflict
 from posthouse.core.inbound import WHOLE, IncidentKind, Objection, Resolution, Rhythm
 from posthouse.core.jobs import JobEntry, JobFilter, JobKind, JobState
 from posthouse.core.model import SLOTS, EndpointState, Environment, Health, slot_of
 from posthouse.core.rules import Order
-from posthouse.store.protocol import Accepted, Gone, Outdated, PassedOn, Remembered, Settled, Store
+from posthouse.store.protocol import Accepted, Gone, PassedOn, Remembered, Settled, Store
 from posthouse.testing.conformance.jobs import LATER, begin
 from posthouse.testing.conformance.ordering import ahead, check_order, keep, ordered
 from posthouse.testing.conformance.scene import Scene, Stores
+from posthouse.testing.conformance.unheard import outdated, repeated
+from posthouse.testing.conformance.unknown_nodes import UnknownOfNodes
 from posthouse.testing.conformance.values import DAY_MS, LEASE_MS, NOW, SOURCE, Values, tenant
-from posthouse.testing.seizing import joining, seize
 
 T = TypeVar("T")
 
@@ -42,48 +42,7 @@ READS: Final = {
 }
 
 
-class _Unheard:
-    """A facet that does what it is asked, and whose answers are lost."""
-
-    def __init__(self, facet: object) -> None:
-        self._facet = facet
-
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[None]]:
-        method = getattr(self._facet, name)
-
-        async def call(*args: Any, **named: Any) -> None:
-            await method(*args, **named)
-            raise StoreUnavailable("The answer was lost.")
-
-        return call
-
-
-class _UnheardStore:
-    """A store of such facets."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def __getattr__(self, name: str) -> _Unheard:
-        return _Unheard(getattr(self._store, name))
-
-
-async def outdated(scene: Scene, call: Callable[[Store], Awaitable[T]]) -> None:
-    """A change is made again because the first answer was lost: it is there, so what was known of the thing is old."""
-    with pytest.raises(StoreUnavailable):
-        await call(cast("Store", _UnheardStore(scene.store)))
-    with pytest.raises(Outdated):
-        await call(scene.store)
-
-
-async def repeated(scene: Scene, call: Callable[[Store], Awaitable[T]]) -> T:
-    """What a call gives that is made again because the first answer was lost."""
-    with pytest.raises(StoreUnavailable):
-        await call(cast("Store", _UnheardStore(scene.store)))
-    return await call(scene.store)
-
-
-class TestUnknown:
+class TestUnknown(UnknownOfNodes):
     """Every method that writes: done and not heard, then done again, it gives what was promised, and is done once.
 
     Each method has the test that is named after it.
@@ -385,60 +344,6 @@ class TestUnknown:
         opened = kind is JobKind.REPLAY
         assert await scene.total() == {"owed": 6, "waiting" if opened else "discarded:cancelled": 6}
         assert {(await scene.record(one)).round for one in owed} == {2 if opened else 1}
-
-    # -- nodes ----------------------------------------------------------------------------------
-
-    async def test_join(self, stores: Stores) -> None:
-        """It has one number."""
-        scene = await stores.open()
-        number = await repeated(scene, lambda store: store.ownership.join(joining("other")))
-        assert [(node.name, node.number) for node in await scene.store.ownership.nodes()] == [
-            (scene.node, number - 1),
-            ("other", number),
-        ]
-
-    async def test_beat(self, stores: Stores) -> None:
-        """Nobody compares it with anything but what it was before."""
-        scene = await stores.open()
-        (before,) = await scene.store.ownership.nodes()
-        roll = await repeated(scene, lambda store: store.ownership.beat(scene.node, now=NOW + 1))
-        assert [node.beat for node in roll.nodes] == [before.beat + 2]
-
-    async def test_acquire(self, stores: Stores) -> None:
-        """It holds what it took, at the epochs that it took it at."""
-        scene = await stores.open()
-        grant = await repeated(scene, lambda store: seize(store.ownership, "next", now=NOW))
-        assert grant.epochs == {slot: epoch + 1 for slot, epoch in scene.epochs.items()}
-        assert grant.unquiet == set(range(SLOTS))
-
-    async def test_release(self, stores: Stores) -> None:
-        scene = await stores.open()
-        await repeated(scene, lambda store: store.ownership.release(scene.node))
-        assert {owner for owner, _epoch, _until in (await scene.store.ownership.owners()).values()} == {None}
-
-    async def test_calm(self, stores: Stores) -> None:
-        scene = await stores.open()
-        ownership = scene.store.ownership
-        epochs = (await seize(ownership, "next", now=NOW)).epochs
-        await repeated(scene, lambda store: store.ownership.calm("next", {3: epochs[3], 4: epochs[4] - 1}))
-        grant = await ownership.acquire("next", now=NOW, lease_ms=LEASE_MS)
-        assert grant.unquiet == set(range(SLOTS)) - {3}
-
-    async def test_leave(self, stores: Stores) -> None:
-        scene = await stores.open()
-        await repeated(scene, lambda store: store.ownership.leave(scene.node))
-        assert await scene.store.ownership.nodes() == []
-        assert {owner for owner, _epoch, _until in (await scene.store.ownership.owners()).values()} == {None}
-
-    async def test_bury(self, stores: Stores) -> None:
-        """Who repeats it hears that it buried nobody."""
-        scene = await stores.open()
-        assert await repeated(scene, lambda store: store.ownership.bury({scene.node: 0})) == []
-        assert await scene.store.ownership.nodes() == []
-        await scene.store.ownership.join(joining("next"))
-        grant = await scene.store.ownership.acquire("next", now=NOW, lease_ms=LEASE_MS)
-        assert grant.epochs == {slot: epoch + 1 for slot, epoch in scene.epochs.items()}
-        assert grant.unquiet == set(range(SLOTS))
 
     # -- the store itself -----------------------------------------------------------------------
 

@@ -19,6 +19,13 @@ UPDATE node_numbers SET latest = $1::integer WHERE one = 1;
 INSERT INTO nodes (name, role, version, host, process_id, url, joined_at, number, beat, beat_at)
 VALUES ($1::text, $2::text, $3::text, $4::text, $5::bigint, $6::text, $7::bigint, $8::integer, 0, $7::bigint);
 
+-- name: update_node
+-- A node says anew what it is; the columns as for insert_node.
+UPDATE nodes SET
+    role = $2::text, version = $3::text, host = $4::text, process_id = $5::bigint, url = $6::text,
+    joined_at = $7::bigint
+WHERE name = $1::text;
+
 -- name: raise_beat
 -- A node lives.
 UPDATE nodes SET beat = beat + 1, beat_at = $2::bigint WHERE name = $1::text;

@@ -24,6 +24,14 @@ SELECT count(*) FROM sqlite_schema;
 -- A migration took place.
 INSERT INTO migrations (number, name, checksum, applied_at) VALUES (?, ?, ?, ?);
 
+-- name: set_readable
+-- The code of this version and of later ones may go on after a migration.
+UPDATE migrations SET readable_from = ?2 WHERE number = ?1;
+
+-- name: oldest_reader
+-- The oldest version whose code may go on after all migrations behind one.
+SELECT max(iif(readable_from = 0, number, readable_from)) FROM migrations WHERE number > ?1;
+
 -- name: all_migrations
 -- The migrations that took place, in order.
 SELECT number, name, checksum FROM migrations ORDER BY number;

@@ -19,6 +19,10 @@ UPDATE node_numbers SET latest = ?1 WHERE one = 1;
 INSERT INTO nodes (name, role, version, host, process_id, url, joined_at, number, beat, beat_at)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?7);
 
+-- name: update_node
+-- A node says anew what it is; the columns as for insert_node.
+UPDATE nodes SET role = ?2, version = ?3, host = ?4, process_id = ?5, url = ?6, joined_at = ?7 WHERE name = ?1;
+
 -- name: raise_beat
 -- A node lives.
 UPDATE nodes SET beat = beat + 1, beat_at = ?2 WHERE name = ?1;

@@ -1,0 +1,253 @@
+"""Several nodes on one store: who works for what, what happens when one comes or goes, and what they show."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from posthouse.core.delivery import State
+from posthouse.core.limits import LEASE_MS, LEASE_RENEW_MS
+from posthouse.core.model import SLOTS, Endpoint, Environment, Lane
+from posthouse.core.rules import Order
+from posthouse.core.waiting import Hold
+from posthouse.testing.house import House
+from posthouse.testing.scripted_transport import answer
+from posthouse.testing.town import Town
+from posthouse.transport.protocol import Exchange, Request
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+async def town(tmp_path: Path) -> AsyncIterator[Town]:
+    town = await Town.open(tmp_path / "data")
+    yield town
+    await town.close()
+
+
+async def three(town: Town) -> list[House]:
+    """Three nodes that have shared the slots among them."""
+    for _ in range(3):
+        await town.settle_in()
+    await town.beat(8)
+    return town.houses
+
+
+async def endpoints(town: Town, house: House, count: int, **fields: object) -> list[Endpoint]:
+    """So many endpoints that every node knows."""
+    made = [await house.endpoint(url=f"http://203.0.114.1/{number}", **fields) for number in range(count)]
+    for other in town.houses:
+        await other.node.gateway.catalogue.refresh()
+    return made
+
+
+async def test_the_slots_are_shared_out_evenly_and_a_few_at_a_time(town: Town) -> None:
+    first = await town.settle_in()
+    assert town.slots() == [SLOTS]
+    second = await town.settle_in()
+    await town.beat()
+    assert 0 < len(second.node.engine.leases.epochs) <= 32, "not all at once"
+    await town.beat(8)
+    assert town.slots() == [SLOTS // 2, SLOTS // 2]
+    await town.settle_in()
+    await town.beat(8)
+    assert sorted(town.slots()) == [85, 85, 86]
+    moved = sum(epoch for house in town.houses for epoch in house.node.engine.leases.epochs.values())
+    assert moved <= SLOTS + SLOTS // 2 + SLOTS // 3 + 1, "no slot moves without need"
+    assert first.node.engine.leases.unquiet == {}, "what was given up is quiet"
+
+
+async def test_what_is_published_anywhere_is_sent_once_by_whoever_works_for_the_endpoint(town: Town) -> None:
+    houses = await three(town)
+    made = await endpoints(town, houses[0], 30)
+    for number in range(30):
+        await houses[number % 3].publish(data=number)
+    await houses[0].until(lambda: len(town.sent) >= 900)
+    for house in houses:
+        await house.quiet()
+    owners = {endpoint.url: town.owner(endpoint) for endpoint in made}
+    assert all(owners[request.url] is house for house, request in town.sent)
+    assert set(Counter((r.url, r.headers["webhook-id"]) for _, r in town.sent).values()) == {1}
+    assert (await houses[0].states())[State.DELIVERED] == 900
+    assert sum(house.node.metrics.fenced for house in houses) == 0
+
+
+async def test_what_nobody_tells_is_found_all_the_same(town: Town) -> None:
+    houses = await three(town)
+    for house in houses:
+        house.ports.store.deaf = True  # type: ignore[attr-defined]  # it is a seat
+    (endpoint,) = await endpoints(town, houses[0], 1)
+    other = next(house for house in houses if house is not town.owner(endpoint))
+    await other.publish()
+    await asyncio.sleep(0)
+    assert town.sent == []
+    await town.pass_time(1_000)
+    assert [house for house, _ in town.sent] == [town.owner(endpoint)]
+
+
+async def test_a_node_that_stops_gives_its_slots_up_at_once_and_nothing_is_sent_twice(town: Town) -> None:
+    houses = await three(town)
+    made = await endpoints(town, houses[0], 30)
+    leaver = houses[1]
+    hanging: list[asyncio.Future[Exchange]] = []
+    slow = next(endpoint for endpoint in made if town.owner(endpoint) is leaver)
+
+    def script(request: Request) -> "Exchange | asyncio.Future[Exchange]":
+        if request.url == slow.url and not hanging:
+            hanging.append(asyncio.get_running_loop().create_future())
+            return hanging[0]
+        return answer()
+
+    town.script = script
+    await houses[0].publish(data=0)
+    await houses[0].until(lambda: len(town.sent) == 30)
+    stopping = asyncio.ensure_future(town.move_out(leaver))
+    others = [house for house in houses if house is not leaver]
+    # One endpoint answers slowly: its slot waits for it, all others are taken meanwhile without any time passing.
+    await others[0].until(lambda: sum(len(house.node.engine.leases.epochs) for house in others) == SLOTS - 1)
+    assert not stopping.done()
+    await others[0].publish(data=1)
+    await others[0].until(lambda: len(town.sent) == 59)
+    hanging[0].set_result(answer())
+    await stopping
+    await others[0].until(lambda: sum(len(house.node.engine.leases.epochs) for house in others) == SLOTS)
+    await others[0].until(lambda: len(town.sent) == 60)
+    for house in others:
+        await house.quiet()
+    assert set(Counter((r.url, r.headers["webhook-id"]) for _, r in town.sent).values()) == {1}
+    assert (await others[0].states())[State.DELIVERED] == 60
+    assert all(house.node.engine.leases.unquiet == {} for house in others)
+
+
+async def test_the_work_of_a_node_that_died_goes_on(town: Town) -> None:
+    houses = await three(town)
+    made = await endpoints(town, houses[0], 30)
+    dead = houses[2]
+    orphans = {endpoint.url for endpoint in made if town.owner(endpoint) is dead}
+    await town.die(dead)
+    await houses[0].publish()
+    await town.pass_time(LEASE_MS - 1_000)
+    assert orphans.isdisjoint(request.url for _, request in town.sent), "it may live"
+    await town.pass_time(2 * LEASE_RENEW_MS)
+    assert {request.url for _, request in town.sent} == {endpoint.url for endpoint in made}
+    assert sum(town.slots()) == SLOTS
+    assert [record.name for record in await houses[0].ports.store.ownership.nodes()] == sorted(
+        house.node.name for house in town.houses
+    )
+
+
+async def test_a_node_that_stood_still_settles_nothing_and_begins_anew(town: Town) -> None:
+    """Others took it for dead meanwhile; what it had on its way went out again from them."""
+    one, two = await town.settle_in(), await town.settle_in()
+    await town.beat(8)
+    made = await endpoints(town, one, 8)
+    zombies: list[asyncio.Future[Exchange]] = []
+
+    def hang(_: Request) -> "asyncio.Future[Exchange]":
+        zombies.append(asyncio.get_running_loop().create_future())
+        return zombies[-1]
+
+    town.script = hang
+    await one.publish()
+    await one.until(lambda: len(town.sent) == len(made))
+    mine = {request.url for house, request in town.sent if house is one}
+    former = one.node.name
+    town.script = lambda _: answer()
+    town.houses.remove(one)  # it stands still: time passes for the others only
+    for zombie in zombies[:]:
+        if town.sent[zombies.index(zombie)][0] is two:
+            zombie.set_result(answer())
+    await town.pass_time(LEASE_MS + 2 * LEASE_RENEW_MS)
+    assert {request.url for house, request in town.sent[len(made) :] if house is two} == mine
+    for zombie in zombies:
+        if not zombie.done():
+            zombie.set_result(answer(500))
+    await one.until(lambda: one.node.metrics.fenced == len(mine))
+    assert (await two.states())[State.DELIVERED] == len(made)
+    town.houses.append(one)
+    await town.beat(8)
+    assert one.node.name != former
+    assert sorted(town.slots()) == [SLOTS // 2, SLOTS // 2]
+
+
+async def test_order_is_kept_through_twenty_takeovers(town: Town) -> None:
+    await town.settle_in()
+    house = await town.settle_in()
+    await town.beat(8)
+    (endpoint,) = await endpoints(town, house, 1, order=Order.FIFO, timeout_ms=5_000)
+    published = 0
+    for takeover in range(20):
+        for _ in range(3):
+            await town.houses[0].publish(data=published, ordering_key="k")
+            published += 1
+        await town.settle_in()
+        owner = town.owner(endpoint)
+        if owner is not None:
+            await (town.die(owner) if takeover % 2 else town.move_out(owner))
+        await town.pass_time(LEASE_MS + 5_000 + 2 * LEASE_RENEW_MS)
+    await town.houses[0].nothing_open()
+    taken = [int(request.body.rpartition(b'"data":')[2].rstrip(b"}")) for _, request in town.sent]
+    assert taken == sorted(taken)
+    assert set(taken) == set(range(published))
+
+
+async def test_after_a_death_an_endpoint_that_keeps_order_waits_for_what_may_be_on_its_way(town: Town) -> None:
+    one, two = await town.settle_in(), await town.settle_in()
+    await town.beat(8)
+    made = await endpoints(town, one, 8, order=Order.FIFO, timeout_ms=20_000)
+    endpoint = next(endpoint for endpoint in made if town.owner(endpoint) is one)
+    event = await two.publish(ordering_key="k")
+    await two.quiet()
+    await town.die(one)
+    event = await two.publish(ordering_key="k")
+    await town.pass_time(LEASE_MS + 2 * LEASE_RENEW_MS)
+    assert town.owner(endpoint) is two
+    holding = two.node.engine.holding(event.key, endpoint.key, Lane.LIVE)
+    assert holding is not None
+    assert holding.code == Hold.TAKEOVER
+    await town.pass_time(20_000)
+    assert (await two.delivery(event, endpoint)).state is State.DELIVERED
+
+
+async def test_an_edge_accepts_and_delivers_nothing(town: Town) -> None:
+    edge = await town.settle_in(role="edge")
+    assert edge.node.engine.is_ready
+    (endpoint,) = await endpoints(town, edge, 1)
+    event = await edge.publish()
+    await town.pass_time(5_000)
+    assert (town.sent, town.slots()) == ([], [0])
+    holding = edge.node.engine.holding(event.key, endpoint.key, Lane.LIVE)
+    assert holding is not None
+    assert holding.code == Hold.NO_OWNER
+    engine = await town.settle_in(role="engine")
+    await town.pass_time(2_000)
+    assert [house for house, _ in town.sent] == [engine]
+    late = await edge.publish()
+    await engine.until(lambda: len(town.sent) == 2)
+    assert (await edge.delivery(late, endpoint)).event_key == late.key
+
+
+async def test_who_does_not_work_for_an_endpoint_tells_who_does_and_how_it_is(town: Town) -> None:
+    houses = await three(town)
+    (endpoint,) = await endpoints(town, houses[0], 1)
+    owner = town.owner(endpoint)
+    assert owner is not None
+    other = next(house for house in houses if house is not owner)
+    town.script = lambda _: answer(500)
+    for number in range(6):
+        event = await other.publish(data=number)
+    await owner.until(lambda: owner.node.engine.condition(endpoint.key).state == "down")
+    await town.pass_time(2_000)
+    condition = other.node.engine.condition(endpoint.key)
+    assert (condition.state, condition.node) == ("down", owner.node.name)
+    wait = (await other.node.gateway.deliveries.get(Environment.LIVE, delivery_name(event.key, endpoint.key))).waits_for
+    assert wait is not None
+    assert wait.code is Hold.BREAKER_OPEN
+
+
+def delivery_name(event_key: int, endpoint_key: int) -> str:
+    from posthouse.core.ids import delivery_id
+
+    return delivery_id(event_key, endpoint_key)
