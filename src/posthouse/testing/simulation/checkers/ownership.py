@@ -29,11 +29,11 @@ def _check_owner(evidence: Evidence, request: Received) -> None:
     left = evidence.signed(request)
     lost: Move | None = None
     for move in moves:
-        if move.at + _CLOSE >= left.low:
+        if move.at > request.at:
             break
         if move.after is not None and names.get(move.after) == request.life:
             lost = None
-        elif move.before is not None and names.get(move.before) == request.life:
+        elif move.before is not None and names.get(move.before) == request.life and move.at + _CLOSE < left.low:
             lost = move
     if moves:
         evidence.records.counts["owners checked"] += 1
