@@ -41,6 +41,7 @@ class Supervisor:
         alive: whether a life is under way (it may be starting, frozen or stopping).
         number: of the latest life.
         key: the API key that the node wrote down last.
+        was_ready: set since a life listened, or no other one will begin.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Supervisor:
         self.alive = False
         self.number = 0
         self.key: str | None = None
+        self.was_ready = asyncio.Event()
         self.armed: list[CrashPlan] = []
         self._plan = plan
         self._loop = loop
@@ -114,6 +116,7 @@ class Supervisor:
     def finish(self) -> None:
         """Stop the node for good; :meth:`run` returns then."""
         self._over = True
+        self.was_ready.set()
         self.armed.clear()
         self.stop(0.0)
 
@@ -183,6 +186,7 @@ class Supervisor:
             await node.start(keep_first_key=self._keep_key)
             await server.start(api_address(self.node), API_PORT)
             life.ready_at = self._loop.now
+            self.was_ready.set()
             self._assembled = assembled
             await asyncio.wait((self._stop, store.failed), return_when=asyncio.FIRST_COMPLETED)
             if store.failed.done():

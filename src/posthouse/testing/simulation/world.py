@@ -138,17 +138,11 @@ class World:
         if self.server is not None and self.rifts is not None:
             await self.server.start()
             faults += self.rifts.coroutines()
-        nodes = [asyncio.create_task(supervisor.run()) for supervisor in self.supervisors]
+        nodes = [asyncio.create_task(self._run_node(supervisor)) for supervisor in self.supervisors]
         self._start([*faults, *self._population()])
         self._start([self._sample()])
         await asyncio.sleep(self.plan.seconds + self.plan.outage)
-        for receiver in self.receivers:
-            receiver.healed = True
-        self.key_host.healed = True
-        self.faults.heal()
-        if self.rifts is not None:
-            await self.rifts.heal()
-        self.healed_at = self._loop.now
+        await self._heal()
         liveness = Liveness(
             self.plan,
             self.records,
@@ -160,6 +154,20 @@ class World:
         await liveness.wait_for_people(self._tasks)
         await self.faults.evict()
         await liveness.wait_for_deliveries()
+        await self._stop(nodes)
+
+    async def _heal(self) -> None:
+        """Nothing is wrong any more."""
+        for receiver in self.receivers:
+            receiver.healed = True
+        self.key_host.healed = True
+        self.faults.heal()
+        if self.rifts is not None:
+            await self.rifts.heal()
+        self.healed_at = self._loop.now
+
+    async def _stop(self, nodes: Iterable[asyncio.Task[None]]) -> None:
+        """Stop the nodes, then what they stand on, and everybody around them."""
         for supervisor in self.supervisors:
             supervisor.finish()
         await asyncio.gather(*nodes)
@@ -172,6 +180,12 @@ class World:
                 raise outcome
         for client in self._clients:
             client.close()
+
+    async def _run_node(self, supervisor: Supervisor) -> None:
+        """Keep a node alive; the others begin when the first one has made the key that people use."""
+        if supervisor.node:
+            await self.supervisors[0].was_ready.wait()
+        await supervisor.run()
 
     # -- who lives in it ------------------------------------------------------------------------
 
