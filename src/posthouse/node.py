@@ -59,7 +59,7 @@ class Node:
     """One node: a store, the use-cases over it, inbox and engine, and all that it answers as an ASGI application."""
 
     def __init__(self, config: Config, ports: Ports, *, key_floor: int, metrics: Metrics | None = None) -> None:
-        store, clock, entropy = ports.store, ports.clock, ports.entropy
+        store, clock = ports.store, ports.clock
         self._ports = ports
         self._drain_seconds = config.drain_seconds
         self._stopping = False
@@ -72,51 +72,12 @@ class Node:
         self._unfinished: list[Callable[[Collection[int]], Awaitable[int]]] = []
         self._hurry = asyncio.Event()
         self.engine = self._make_engine(config, catalogue)
-        relay = self.engine.relay
         router = EventRouter(catalogue, fresh_seconds=config.fresh_seconds)
         refused = RefusedRoom(store.inbound)
-        self._keeper = Keeper(
-            store.inbound,
-            catalogue,
-            refused,
-            clock=clock,
-            new_key=new_key,
-            metrics=self.metrics,
-            is_ours=self.engine.works_for,
-        )
-        self.inbox = Inbox(
-            store.inbound,
-            catalogue,
-            router,
-            relay,
-            self._keeper,
-            transport=ports.transport,
-            clock=clock,
-            new_key=new_key,
-            metrics=self.metrics,
-            reach=ports.reach,
-        )
-        self.gateway = Gateway(
-            store,
-            catalogue,
-            relay,
-            self.inbox,
-            metrics=self.metrics,
-            clock=clock,
-            entropy=entropy,
-            new_key=new_key,
-            policy=ports.policy,
-            resolve=ports.resolve,
-            room=lambda: self.engine.board.room,
-            router=router,
-            refused=refused,
-            outboxes=[outbox for outbox in (store.outbox, ports.outbox) if outbox is not None],
-            watcher=self.membership,
-            accepts=self._role is not Role.ENGINE,
-            reach=ports.reach,
-        )
+        self.inbox = self._make_inbox(catalogue, router, refused, new_key)
+        self.gateway = self._make_gateway(catalogue, router, refused, new_key)
         catalogue.tell(self.engine, self.inbox)  # what other nodes changed is no news to them
-        relay.returned = self.inbox.returned
+        self.engine.relay.returned = self.inbox.returned
         edge = InboundEdge(
             catalogue,
             self.gateway.receiver,
@@ -166,6 +127,54 @@ class Node:
             alone=ports.store.alone,
             new_name=new_name,
             renumbered=new_key.renumber,
+        )
+
+    def _make_inbox(self, catalogue: Catalogue, router: EventRouter, refused: RefusedRoom, new_key: KeySource) -> Inbox:
+        ports = self._ports
+        self._keeper = Keeper(
+            ports.store.inbound,
+            catalogue,
+            refused,
+            clock=ports.clock,
+            new_key=new_key,
+            metrics=self.metrics,
+            is_ours=self.engine.works_for,
+        )
+        return Inbox(
+            ports.store.inbound,
+            catalogue,
+            router,
+            self.engine.relay,
+            self._keeper,
+            transport=ports.transport,
+            clock=ports.clock,
+            new_key=new_key,
+            metrics=self.metrics,
+            reach=ports.reach,
+        )
+
+    def _make_gateway(
+        self, catalogue: Catalogue, router: EventRouter, refused: RefusedRoom, new_key: KeySource
+    ) -> Gateway:
+        ports = self._ports
+        return Gateway(
+            ports.store,
+            catalogue,
+            self.engine.relay,
+            self.inbox,
+            metrics=self.metrics,
+            clock=ports.clock,
+            entropy=ports.entropy,
+            new_key=new_key,
+            policy=ports.policy,
+            resolve=ports.resolve,
+            room=lambda: self.engine.board.room,
+            router=router,
+            refused=refused,
+            outboxes=[outbox for outbox in (ports.store.outbox, ports.outbox) if outbox is not None],
+            watcher=self.membership,
+            accepts=self._role is not Role.ENGINE,
+            reach=ports.reach,
         )
 
     def _make_engine(self, config: Config, catalogue: Catalogue) -> Engine:

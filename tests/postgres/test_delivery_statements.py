@@ -110,7 +110,7 @@ def arguments(n: int) -> dict[str, tuple[Any, ...]]:
         "hasten_obligation": (keys[0], 1, 1),
         "latest_history": (keys[0], 9),
         "reopen_obligation": (new[0], 3, 1, 2, 1, slot_of(3), "k1"),
-        "timed_ahead": (0, keys[0], 1, n),
+        "timed_ahead": (0, keys[0], 1, n, list(range(256))),
         "retime_obligations": (one, keys, one, one, zeros),
         "discard_obligations": (keys, one, "cancelled", 1),
         "open_of_endpoint": (*place[:2], n),
@@ -136,7 +136,11 @@ async def test_they_touch_what_they_are_asked_for(filled: Connection, n: int) ->
 
 
 async def test_a_survey_costs_by_endpoints(filled: Connection) -> None:
-    """Not by what is open, nor by slots of which nothing is."""
-    found = await touched(filled, "survey", (list(range(256)),), PINNED)
-    assert found.rows <= 256 * 5
+    """Not by what is open; a slot of which nothing is costs a look. And a page costs by what it may hold."""
+    found = await touched(filled, "survey", (list(range(256)), -1, 1_000), PINNED)
+    assert found.rows <= 256 * 8
     assert found.blocks <= 256 * 10
+    first = slot_of(1)
+    page = await touched(filled, "survey", (list(range(first, 256)), -1, 1), PINNED)
+    assert page.rows <= 40
+    assert page.blocks <= 100

@@ -15,7 +15,7 @@ BOUNDARIES = {
     Intake: {"accept"},
     InboundFacet: {"take", "fetch", "pass_on"},
     WorkFacet: {"survey", "fetch", "settle"},
-    Ownership: {"acquire", "leave"},
+    Ownership: {"acquire", "release"},
     Transport: {"send"},
 }
 
@@ -60,7 +60,7 @@ OTHERS = {
         "nodes": "as owners",
         "join": "a row of the register; a repeat gets the same number, and nothing is owned by it",
         "beat": "a sign of life; a lost one is as one that was not given",
-        "release": "as leave, of some slots",
+        "leave": "takes a name off the register whose slots were released before",
         "calm": "a wait less for who owns the slot next",
         "bury": "what acquire finds of the dead, it takes with or without it",
     },

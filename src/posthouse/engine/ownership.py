@@ -107,10 +107,9 @@ class Leases:
         self._valid_until = 0.0
         self.epochs, self.leaving = {}, {}
         if release:
-            self._reach(Failpoint.LEASE_RELEASING)
             try:
+                await self._release(None)
                 await self._membership.leave()
-                self._reach(Failpoint.LEASE_RELEASED)
                 self._freed()
             except PosthouseError as error:  # Others take them when they see that this node is dead.
                 log(Log.LEASE_RENEWAL_FAILED, code=error.code, detail=error.message)
@@ -148,12 +147,15 @@ class Leases:
             for slot in going:
                 self.taken.pop(slot, None)
                 self.unquiet.pop(slot, None)
-            self._reach(Failpoint.LEASE_RELEASING)
-            await self._store.release(self._membership.name, going)
-            self._reach(Failpoint.LEASE_RELEASED)
+            await self._release(going)
         log(Log.SLOTS_GIVEN_UP, count=len(going))
         self._renewed(set(), set(going))
         self._freed()
+
+    async def _release(self, slots: Collection[int] | None) -> None:
+        self._reach(Failpoint.LEASE_RELEASING)
+        await self._store.release(self._membership.name, slots)
+        self._reach(Failpoint.LEASE_RELEASED)
 
     # -- renewing -------------------------------------------------------------------------------
 
@@ -165,12 +167,10 @@ class Leases:
             self._reach(Failpoint.LEASE_ASKED)
             if not await self._membership.beat():
                 await self._begin_anew()
-                asked = self._clock.monotonic()
                 await self._membership.beat()
             if await self._membership.bury_dead():
                 self._freed()
-            if len(self.epochs) + len(self.leaving) < SLOTS:
-                self._owners = {slot: owner for slot, (owner, _, _) in (await self._store.owners()).items()}
+            known = await self._see_others()
             grant = await self._store.acquire(
                 self._membership.name,
                 now=self._clock.now_ms(),
@@ -179,6 +179,8 @@ class Leases:
             )
             self._reach(Failpoint.LEASE_HELD)
             await self._hold(grant, asked)
+            if not known:
+                await self._see_others()
         await self._calm()
 
     async def _begin_anew(self) -> None:
@@ -214,6 +216,13 @@ class Leases:
             self.epochs |= {slot: held[slot] for slot in gained}
             log(Log.SLOTS_ACQUIRED, count=len(gained))
         self._renewed(gained, set())
+
+    async def _see_others(self) -> bool:
+        """Read whose the slots of others are; False: there are none."""
+        if len(self.epochs) + len(self.leaving) == SLOTS:
+            return False
+        self._owners = {slot: owner for slot, (owner, _, _) in (await self._store.owners()).items()}
+        return True
 
     async def _calm(self) -> None:
         """Say of slots for which nothing of earlier owners can be on its way any more that they are calm."""

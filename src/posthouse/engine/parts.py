@@ -36,7 +36,7 @@ from posthouse.transport.protocol import Transport
 
 
 class Parts(ABC):
-    """The parts of an engine. What is to follow when slots come and go :class:`~posthouse.engine.engine.Engine` says."""
+    """The parts of an engine. What follows when slots come and go, the engine says."""
 
     def __init__(
         self,
@@ -66,16 +66,7 @@ class Parts(ABC):
         self._unknown: set[int] = set()  # endpoints that others told of before the catalogue did
         self._workers = 0
         self._resized: set[tuple[Environment, str]] = set()  # tenants with more, fewer or other endpoints
-        self.leases = Leases(
-            store.ownership,
-            clock,
-            membership,
-            gaining=self._gaining,
-            renewed=self._leases_renewed,
-            freed=self._slots_freed,
-            reach=reach,
-        )
-        self.relay = Relay(self._own(), self.leases, catalogue, store.hints)
+        self._owning(catalogue)
         self.board = Board(
             catalogue,
             clock,
@@ -89,16 +80,6 @@ class Parts(ABC):
         )
         self._backlogs = Backlogs(self.board)
         self._timers = Timers(clock, self._look)
-        self._refills = Refills(
-            store.work,
-            self.board,
-            clock,
-            self._timers,
-            metrics,
-            is_ours=self._is_ours,
-            filled=self._kick,
-            reach=reach,
-        )
         sender = Sender(transport, clock, entropy, metrics, reach=reach)
         self._sending(sender, Faults(store.ledger, clock, entropy, metrics))
         self._watching(entropy, disable)
@@ -107,9 +88,32 @@ class Parts(ABC):
         self._looking_after(catalogue)
         self._show(metrics)
 
+    def _owning(self, catalogue: Catalogue) -> None:
+        """Make what knows which slots are this node's, and tells the others what is theirs."""
+        self.leases = Leases(
+            self._store.ownership,
+            self._clock,
+            self._membership,
+            gaining=self._gaining,
+            renewed=self._leases_renewed,
+            freed=self._slots_freed,
+            reach=self._reach,
+        )
+        self.relay = Relay(self._own(), self.leases, catalogue, self._store.hints)
+
     def _sending(self, sender: Sender, faults: Faults) -> None:
         """Make the way from a turn to a durable outcome."""
         store, metrics = self._store, self._metrics
+        self._refills = Refills(
+            store.work,
+            self.board,
+            self._clock,
+            self._timers,
+            metrics,
+            is_ours=self._is_ours,
+            filled=self._kick,
+            reach=self._reach,
+        )
         self._results = Results(
             store.work,
             store.ledger,

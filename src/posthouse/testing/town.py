@@ -1,8 +1,10 @@
 """Several whole nodes on one store inside a test, and a receiver that sees what all of them send."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from posthouse.core.limits import LEASE_RENEW_MS
 from posthouse.core.model import SLOTS, Endpoint, slot_of
@@ -25,27 +27,19 @@ class Town:
         script: how all requests are answered.
     """
 
-    def __init__(self, directory: Path, store: Store, clock: ManualClock) -> None:
+    def __init__(self, directory: Path, clock: ManualClock, open_store: Callable[[], Awaitable[Store]]) -> None:
+        """``open_store()`` opens the store for one more node."""
         self._directory = directory
-        self._store = store
-        self._seats: list[Seat] = []
+        self._open_store = open_store
         self.clock = clock
         self.houses: list[House] = []
         self.sent: list[tuple[House, Request]] = []
         self.script: Script = lambda _: answer()
 
-    @classmethod
-    async def open(cls, directory: Path) -> Self:
-        """A store, and nobody on it."""
-        clock = ManualClock()
-        town = cls(directory, await open_store(directory, clock=clock, commit_interval_ms=0), clock)
-        Seat(town._store, town._seats)  # so that the store stays open when the last node ends
-        return town
-
     async def settle_in(self, **settings: Any) -> House:
         """Start one more node."""
-        seat = Seat(self._store, self._seats)
-        house = await House.start(self._directory, clock=self.clock, store=seat, **settings)
+        store = await self._open_store()
+        house = await House.start(self._directory, clock=self.clock, store=store, **settings)
 
         def script(request: Request) -> "Exchange | asyncio.Future[Exchange]":
             self.sent.append((house, request))
@@ -67,14 +61,13 @@ class Town:
         if leases._task is not None:  # noqa: SLF001 - nothing ends a task so suddenly
             leases._task.cancel()  # noqa: SLF001
             leases._task = None  # noqa: SLF001
-        house.node.engine._handover._membership._role = house.node.engine._handover._membership._role  # noqa: SLF001
+        house.node.engine._handover.retire = _keep_all  # type: ignore[assignment,method-assign]  # noqa: SLF001 - this node is the test's own
         await house.node.stop(drain_seconds=0)
 
     async def close(self) -> None:
-        """Stop all nodes, and close the store."""
+        """Stop all nodes."""
         for house in list(self.houses):
             await self.move_out(house, drain_seconds=0)
-        await self._store.close()
 
     async def beat(self, times: int = 1) -> None:
         """Let time pass until each node has renewed its leases so often, with all that follows from it."""
@@ -113,3 +106,26 @@ class Town:
         owned = [set(house.node.engine.leases.epochs) for house in self.houses]
         assert sum(map(len, owned)) == len(set().union(*owned)) <= SLOTS, "a slot has one owner"
         return [len(slots) for slots in owned]
+
+
+@asynccontextmanager
+async def open_town(directory: Path) -> AsyncIterator[Town]:
+    """A new embedded store, and nobody on it yet; at the end all nodes are stopped."""
+    clock = ManualClock()
+    store = await open_store(directory, clock=clock, commit_interval_ms=0)
+    seats: list[Seat] = []
+    stays = Seat(store, seats)  # so that the store is open while nobody is there
+
+    async def sit_down() -> Store:
+        return Seat(store, seats)
+
+    town = Town(directory, clock, sit_down)
+    try:
+        yield town
+    finally:
+        await town.close()
+        await stays.close()
+
+
+async def _keep_all(_seconds: float) -> None:
+    """Give nothing up."""

@@ -66,6 +66,7 @@ OPERATIONS: list[tuple[str, str, Any, str]] = [
     ("POST", "/v1/quarantine/discard", {"objections": ["no_secret"], "limit": 1}, "manage"),
     ("GET", "/v1/incidents", None, "read"),
     ("GET", "/v1/outbox", None, "read"),
+    ("GET", "/v1/nodes", None, "read"),
 ]
 
 OF_SOURCES = ("source_id", "request_id", "entry_id")

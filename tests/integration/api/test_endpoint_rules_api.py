@@ -207,10 +207,17 @@ async def test_an_endpoint_says_how_it_is(client: httpx2.AsyncClient, house: Qui
         "disables_at": None,
         "rate_now": None,
         "in_flight": 0,
+        "node": None,
     }
     assert endpoint["health"] == well
     house.hints.conditions[key_of(endpoint)] = Condition(
-        state="down", failing_since=1_000, next_probe_at=2_000, disables_at=3_000, rate_now=0.5, in_flight=1
+        state="down",
+        failing_since=1_000,
+        next_probe_at=2_000,
+        disables_at=3_000,
+        rate_now=0.5,
+        in_flight=1,
+        node="node-a",
     )
     down = {
         "state": "down",
@@ -219,6 +226,7 @@ async def test_an_endpoint_says_how_it_is(client: httpx2.AsyncClient, house: Qui
         "disables_at": "1970-01-01T00:00:03.000Z",
         "rate_now": 0.5,
         "in_flight": 1,
+        "node": "node-a",
     }
     place = f"/v1/endpoints/{endpoint['id']}"
     assert (await client.get(place)).json()["health"] == down

@@ -1,30 +1,51 @@
 """Several nodes on one store: who works for what, what happens when one comes or goes, and what they show."""
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from posthouse.core.delivery import State
+from posthouse.core.errors import NotAccepting
+from posthouse.core.ids import ENDPOINT, JOB, delivery_id, make_id
+from posthouse.core.jobs import UNFINISHED, Job, JobKind, JobState
 from posthouse.core.limits import LEASE_MS, LEASE_RENEW_MS
-from posthouse.core.model import SLOTS, Endpoint, Environment, Lane
+from posthouse.core.model import SLOTS, Endpoint, EndpointState, Environment, Lane, Scope, slot_of
+from posthouse.core.nodes import Role
+from posthouse.core.rate import CATCH_UP_SECONDS
 from posthouse.core.rules import Order
 from posthouse.core.waiting import Hold
+from posthouse.gateway.job_input import JobSpec
+from posthouse.gateway.principal import Principal
+from posthouse.gateway.tenants import TenantChange
 from posthouse.testing.house import House
 from posthouse.testing.scripted_transport import answer
-from posthouse.testing.town import Town
+from posthouse.testing.town import Town, open_town
 from posthouse.transport.protocol import Exchange, Request
+
+OPERATOR = Principal(Environment.LIVE, Scope.ADMIN, 1)
 
 pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture
 async def town(tmp_path: Path) -> AsyncIterator[Town]:
-    town = await Town.open(tmp_path / "data")
-    yield town
-    await town.close()
+    async with open_town(tmp_path / "data") as town:
+        yield town
+
+
+async def ended(house: House, job: Job) -> Job:
+    """Wait until the job has ended."""
+    while True:
+        found = await house.ports.store.jobs.job(job.key)
+        assert found is not None
+        if found.state not in UNFINISHED:
+            return found
+        await asyncio.sleep(0)
 
 
 async def three(town: Town) -> list[House]:
@@ -35,7 +56,7 @@ async def three(town: Town) -> list[House]:
     return town.houses
 
 
-async def endpoints(town: Town, house: House, count: int, **fields: object) -> list[Endpoint]:
+async def endpoints(town: Town, house: House, count: int, **fields: Any) -> list[Endpoint]:
     """So many endpoints that every node knows."""
     made = [await house.endpoint(url=f"http://203.0.114.1/{number}", **fields) for number in range(count)]
     for other in town.houses:
@@ -242,12 +263,148 @@ async def test_who_does_not_work_for_an_endpoint_tells_who_does_and_how_it_is(to
     await town.pass_time(2_000)
     condition = other.node.engine.condition(endpoint.key)
     assert (condition.state, condition.node) == ("down", owner.node.name)
-    wait = (await other.node.gateway.deliveries.get(Environment.LIVE, delivery_name(event.key, endpoint.key))).waits_for
+    wait = (await other.node.gateway.deliveries.get(Environment.LIVE, delivery_id(event.key, endpoint.key))).waits_for
     assert wait is not None
     assert wait.code is Hold.BREAKER_OPEN
 
 
-def delivery_name(event_key: int, endpoint_key: int) -> str:
-    from posthouse.core.ids import delivery_id
+async def test_a_rate_is_kept_when_its_endpoint_changes_hands(town: Town) -> None:
+    """Nobody knows when the node before sent last, so it counts as just then."""
+    one = await town.settle_in()
+    (endpoint,) = await endpoints(town, one, 1, rate="6/m")
+    for number in range(20):
+        await one.publish(data=number)
+    await one.quiet()
+    sent_at = [town.clock.monotonic()] * len(town.sent)
+    owner = one
+    for takeover in range(6):
+        await town.settle_in()
+        await (town.die(owner) if takeover % 2 else town.move_out(owner))
+        for _ in range(30):
+            await town.pass_time(1_000)
+            sent_at += [town.clock.monotonic()] * (len(town.sent) - len(sent_at))
+        found = town.owner(endpoint)
+        assert found is not None
+        owner = found
+    pauses = [after - before for before, after in itertools.pairwise(sent_at)]
+    assert len(sent_at) > 6
+    assert min(pauses) >= 10 - CATCH_UP_SECONDS
 
-    return delivery_id(event_key, endpoint_key)
+
+async def test_a_tenants_rate_and_cap_are_those_of_all_nodes_together(town: Town) -> None:
+    houses = await three(town)
+    tenants = houses[0].node.gateway.tenants
+    await tenants.ensure(Environment.LIVE, "acme")
+    await tenants.update(Environment.LIVE, "acme", TenantChange(rate="12/s", in_flight_max=6))
+    made = await endpoints(town, houses[0], 24, tenant="acme")
+    await town.beat()
+    hanging: list[asyncio.Future[Exchange]] = []
+
+    def hang(_: Request) -> "asyncio.Future[Exchange]":
+        hanging.append(asyncio.get_running_loop().create_future())
+        return hanging[-1]
+
+    town.script = hang
+    await houses[0].publish(tenant="acme")
+    for _ in range(20):
+        await town.beat()
+        await houses[0].until(lambda: True)
+    assert 3 <= len(town.sent) <= 6, "each node has some of the cap"
+    town.script = lambda _: answer()
+    for future in hanging:
+        future.set_result(answer())
+    for number in range(10):
+        await houses[number % 3].publish(tenant="acme", data=number)
+    for house in houses:
+        await house.quiet()
+    before = len(town.sent)
+    await town.pass_time(10_000, step_ms=50)
+    assert 100 <= len(town.sent) - before <= 121
+    assert {town.owner(endpoint) for endpoint in made} == set(houses)
+
+
+async def test_a_job_goes_on_when_its_node_dies(town: Town) -> None:
+    houses = await three(town)
+    (endpoint,) = await endpoints(town, houses[0], 1, active=False)
+    for number in range(6):
+        await houses[0].publish(data=number)
+    spec = JobSpec(kind=JobKind.PARK, rate="1/m", endpoint_id=make_id(ENDPOINT, endpoint.key))
+    job = (await houses[0].node.gateway.jobs.create(OPERATOR, spec)).job
+    worker = next(house for house in houses if house.node.engine.works_for(job.key))
+    await worker.until(lambda: worker.node.metrics.job_deliveries[job.kind] > 0)
+    for house in houses:
+        await house.until(lambda house=house: job.key in house.node.engine._jobs._holding)  # type: ignore[misc]
+    await town.die(worker)
+    await town.pass_time(LEASE_MS + 2 * LEASE_RENEW_MS)
+    heir = next(house for house in town.houses if house.node.engine.works_for(job.key))
+    await heir.until(lambda: job.key in heir.node.engine._jobs._runs)
+    await heir.node.gateway.jobs.set_rate(OPERATOR, make_id(JOB, job.key), None)
+    found = await ended(heir, job)
+    assert (found.state, found.done, found.total) == (JobState.COMPLETED, 6, 6)
+    for house in town.houses:
+        await house.until(lambda house=house: job.key not in house.node.engine._jobs._holding)  # type: ignore[misc]
+
+
+async def test_a_deletion_that_a_node_left_half_done_is_finished_by_the_others(town: Town) -> None:
+    houses = await three(town)
+    (endpoint,) = await endpoints(town, houses[0], 1, active=False)
+    event = await houses[0].publish()
+    store = houses[0].ports.store
+    await store.catalogue.set_endpoint_state(
+        endpoint.key, EndpointState.DELETED, seen=endpoint.revision, reason=None, now=town.clock.now_ms()
+    )
+    for house in houses:
+        await house.node.gateway.catalogue.refresh()
+    await town.die(houses[0])
+    await town.pass_time(LEASE_MS + 2 * LEASE_RENEW_MS)
+    await town.houses[0].nothing_open()
+    assert (await town.houses[0].delivery(event, endpoint)).state is State.DISCARDED
+
+
+async def test_the_register_is_shown(town: Town) -> None:
+    one = await town.settle_in()
+    await one.node.listens_at("http://one.test:8400")
+    two = await town.settle_in(role="engine")
+    await town.beat(8)
+    shown = {detail.record.name: detail for detail in await one.node.gateway.nodes.all()}
+    mine, other = shown[one.node.name], shown[two.node.name]
+    assert (mine.is_this, mine.lives, mine.record.url, mine.record.slots) == (True, True, "http://one.test:8400", 128)
+    assert (other.is_this, other.lives, other.record.role, other.record.slots) == (False, True, Role.ENGINE, 128)
+    await town.die(two)
+    town.clock.advance(LEASE_RENEW_MS)
+    (_, silent) = sorted(detail.silent_seconds or 0.0 for detail in await one.node.gateway.nodes.all())
+    assert silent >= LEASE_RENEW_MS / 1_000
+
+
+async def test_a_node_that_only_delivers_takes_no_events(town: Town) -> None:
+    engine = await town.settle_in(role="engine")
+    with pytest.raises(NotAccepting):
+        await engine.publish()
+    with pytest.raises(NotAccepting):
+        await engine.node.gateway.publisher.publish_batch(Environment.LIVE, b'{"events": []}', None)
+    source = await engine.source("stripe", "whsec_test")
+    refused = await engine.post(source, b"{}")
+    assert refused.status_code >= 500
+    assert refused.json()["code"] == "not_accepting"
+    assert engine.node.metrics.requests_turned_away["not_accepting"] == 1
+
+
+async def test_who_gives_a_slot_up_probes_nobody(town: Town) -> None:
+    one = await town.settle_in()
+    (endpoint,) = await endpoints(town, one, 1)
+    town.script = lambda _: answer(500)
+    for number in range(6):
+        await one.publish(data=number)
+    await one.until(lambda: one.node.engine.condition(endpoint.key).state == "down")
+    await one.quiet()
+    leases, sent = one.node.engine.leases, len(town.sent)
+    leases.begin_leaving([slot_of(endpoint.key)])
+    for _ in range(5):
+        town.clock.advance(LEASE_RENEW_MS)
+        await leases._take()
+        one.node.engine.board.turns.look()
+        await one.quiet()
+    assert len(town.sent) == sent
+    leases.go_on([slot_of(endpoint.key)])
+    await one.pass_time(60_000, step_ms=2_000)
+    assert len(town.sent) > sent

@@ -212,6 +212,11 @@ class PostgresWire:
         """Call ``told`` when the connection ends."""
         self._connection.add_termination_listener(lambda _connection: told())
 
+    async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
+        """Call ``heard`` with each notice on a channel, as long as the connection lasts."""
+        self._prove_open()
+        await self._connection.add_listener(channel, lambda *notice: heard(str(notice[-1])))
+
     def terminate(self) -> None:
         """Leave it at once."""
         if not self._connection.is_closed():

@@ -15,7 +15,7 @@ from posthouse.core.ports import Clock
 from posthouse.store.postgres.admin import PostgresAdmin
 from posthouse.store.postgres.catalogue import PostgresCatalogue
 from posthouse.store.postgres.days import AHEAD
-from posthouse.store.postgres.dial import FREE, LISTS, PINNED, Dialler, Session, Unfit, Wire
+from posthouse.store.postgres.dial import FREE, LISTS, PINNED, Dialler, PostgresWire, Session, Unfit, Wire
 from posthouse.store.postgres.dsn import Dsn, parse_dsn
 from posthouse.store.postgres.inbound import PostgresInbound
 from posthouse.store.postgres.intake import PostgresIntake
@@ -23,6 +23,7 @@ from posthouse.store.postgres.jobs import PostgresJobs
 from posthouse.store.postgres.lane import Lane, LaneRules, Lanes
 from posthouse.store.postgres.ledger import PostgresLedger
 from posthouse.store.postgres.migrating import known_migrations, migrate
+from posthouse.store.postgres.notices import SETTINGS, Notices
 from posthouse.store.postgres.outbox import PostgresOutbox
 from posthouse.store.postgres.ownership import PostgresOwnership
 from posthouse.store.postgres.presence import Presence
@@ -64,7 +65,14 @@ class PostgresStore:
     """A store in a database. Made by :func:`open_postgres`; implements ``store.protocol.Store``."""
 
     def __init__(
-        self, lanes: Lanes, readers: Readers, server: Server, presence: Presence, *, days_ahead: int = AHEAD
+        self,
+        lanes: Lanes,
+        readers: Readers,
+        server: Server,
+        presence: Presence,
+        notices: Notices | None,
+        *,
+        days_ahead: int = AHEAD,
     ) -> None:
         #: Never set: a connection that fails is replaced by another one.
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -82,7 +90,8 @@ class PostgresStore:
         self.ownership: Ownership = PostgresOwnership(lanes, readers)
         self.admin: AdminFacet = PostgresAdmin(lanes, readers, days_ahead=days_ahead)
         self.outbox: OutboxSource | None = PostgresOutbox(lanes, readers)
-        self.hints: HintsChannel | None = None
+        self.notices = notices
+        self.hints: HintsChannel | None = notices
         self.alone = False
 
     @property
@@ -101,6 +110,8 @@ class PostgresStore:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
+        if self.notices is not None:
+            await self.notices.close()
         await asyncio.gather(self._readers.close(), *(lane.close() for lane in self.lanes))
 
 
@@ -143,7 +154,9 @@ async def open_postgres(
     )
     presence = Presence(asyncio.get_running_loop().time, reach=reach)
     lanes = _lanes(_Bench(phone, readers, presence, metrics or Metrics(), reach), interval_s=commit_interval_ms / 1_000)
-    store = PostgresStore(lanes, readers, server, presence, days_ahead=days_ahead)
+    # A pooler forgets who listens.
+    notices = None if place.pooled else Notices(phone.dial_for_hints(), f"posthouse:{place.schema}")
+    store = PostgresStore(lanes, readers, server, presence, notices, days_ahead=days_ahead)
     try:
         for lane in lanes:
             await lane.open()
@@ -203,10 +216,17 @@ class _Phone:
     ) -> Callable[[], Awaitable[Wire]]:
         """How to make a connection for a purpose."""
         given = {"idle_in_transaction_session_timeout": "10s", **plans, **settings}
-        name = f"posthouse:{self._life}:{purpose}"
-        session = Session(name=name, settings=given, writes=writes, durable=self._durable)
+        return self._dial_as(Session(name=self._name(purpose), settings=given, writes=writes, durable=self._durable))
 
-        async def make() -> Wire:
+    def dial_for_hints(self) -> Callable[[], Awaitable[PostgresWire]]:
+        """How to make the connection for hints, none of which has to be durable."""
+        return self._dial_as(Session(name=self._name("hints"), settings=SETTINGS, durable=False))
+
+    def _name(self, purpose: str) -> str:
+        return f"posthouse:{self._life}:{purpose}"
+
+    def _dial_as(self, session: Session) -> Callable[[], Awaitable[PostgresWire]]:
+        async def make() -> PostgresWire:
             return await self._dialler.dial(session)
 
         return make

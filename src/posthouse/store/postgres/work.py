@@ -169,7 +169,8 @@ class PostgresWork:
     async def health(self, slots: Collection[int]) -> list[Health]:
         """Every endpoint in these slots that is not well; see the protocol."""
         rows = await self._readers.quick("health_in_slots", list(slots))
-        return [Health(**dict(zip(_HEALTH_COLUMNS, row, strict=True))) for row in rows]
+        known = [Health(**dict(zip(_HEALTH_COLUMNS, row, strict=True))) for row in rows]
+        return sorted(known, key=lambda health: health.endpoint_key)
 
     async def put_health(self, endpoint_key: int, health: Health | None, *, epoch: int) -> bool:
         """Insert, replace or forget, if the slot is held; see the protocol."""

@@ -29,6 +29,7 @@ from posthouse.store.sqlite.admin import SqliteAdmin
 from posthouse.store.sqlite.catalogue import SqliteCatalogue
 from posthouse.store.sqlite.connection import BusyPolling, check_library, connect_reader, connect_writer, enter_wal
 from posthouse.store.sqlite.custody import custody_in
+from posthouse.store.sqlite.datagrams import Datagrams
 from posthouse.store.sqlite.inbound import SqliteInbound
 from posthouse.store.sqlite.intake import SqliteIntake
 from posthouse.store.sqlite.jobs import SqliteJobs
@@ -94,7 +95,8 @@ class SqliteStore:
         self.jobs: JobsFacet = SqliteJobs(self._writer, self._readers)
         self.admin: AdminFacet = SqliteAdmin(self._writer, self._readers, path)
         self.outbox: OutboxSource | None = None
-        self.hints: HintsChannel | None = None
+        self._datagrams = _datagrams(path.parent) if shared else None
+        self.hints: HintsChannel | None = self._datagrams
         self.alone = not shared
 
     @property
@@ -113,6 +115,8 @@ class SqliteStore:
 
     async def _close(self) -> None:
         try:
+            if self._datagrams is not None:
+                self._datagrams.close()
             await self._readers.close()
             self._local.close()
             await self._writer.close()  # the last one to close copies the log into the file
@@ -125,6 +129,13 @@ class SqliteStore:
         threads = Threads(name, count)
         self._threads.append(threads)
         return threads
+
+
+def _datagrams(directory: Path) -> Datagrams | None:
+    """Where hints go; None: this machine has no way for them, and sweeps find everything."""
+    with suppress(OSError):
+        return Datagrams(directory)
+    return None
 
 
 def open_sqlite(

@@ -13,13 +13,15 @@ An engine's own test module imports the classes and gives them one fixture, ``st
         yield stores
         await stores.close()
 
-``TestRaces`` is for engines that several processes may have open, and takes another fixture, ``pair``.
+``TestRaces`` and ``TestHints`` are for engines that several processes may have open, and take another fixture,
+``pair``.
 The store must be new for each test; opening it again in the same test must find what was there.
 """
 
 from posthouse.testing.conformance.catalogue import TestCatalogue
 from posthouse.testing.conformance.changes import TestChanges
 from posthouse.testing.conformance.health import TestHealth
+from posthouse.testing.conformance.hints import TestHints
 from posthouse.testing.conformance.inbound import TestInbound
 from posthouse.testing.conformance.inbound_ledger import TestInboundRequests, TestSourceBooks
 from posthouse.testing.conformance.inbound_passing import TestInboundPassing
@@ -53,6 +55,7 @@ __all__ = [
     "TestChanges",
     "TestDiscarding",
     "TestHealth",
+    "TestHints",
     "TestInbound",
     "TestInboundPassing",
     "TestInboundQuarantine",

@@ -2,9 +2,10 @@
 
 from msgspec.structs import replace
 
-from posthouse.core.model import Health
+from posthouse.core.model import Health, slot_of
 from posthouse.testing.conformance.scene import Stores
 from posthouse.testing.conformance.values import NOW
+from posthouse.testing.seizing import seize
 
 
 class TestHealth:
@@ -34,3 +35,25 @@ class TestHealth:
         for endpoint_key in (7, 7, 9):
             await scene.put_health(endpoint_key, None)
         assert await scene.health() == [other]
+
+    async def test_only_those_of_some_slots_are_read(self, stores: Stores) -> None:
+        scene = await stores.open()
+        known = [Health(endpoint_key=key, failing_since=NOW) for key in range(1, 9)]
+        for health in known:
+            await scene.put_health(health.endpoint_key, health)
+        assert await scene.health(()) == []
+        assert await scene.health((slot_of(3), slot_of(5))) == [known[2], known[4]]
+
+    async def test_only_the_owner_writes_it(self, stores: Stores) -> None:
+        """Whoever had the slot before knows no better than who has it now."""
+        scene = await stores.open()
+        first, late = Health(endpoint_key=7, failing_since=NOW), Health(endpoint_key=7, failing_since=NOW, probes=9)
+        assert await scene.put_health(7, first)
+        grant = await seize(scene.store.ownership, "other", now=NOW)
+        assert not await scene.put_health(7, late)
+        assert not await scene.put_health(7, None)
+        assert await scene.health() == [first]
+        assert await scene.store.work.put_health(7, late, epoch=grant.epochs[slot_of(7)])
+        await scene.store.ownership.release("other")
+        assert not await scene.store.work.put_health(7, None, epoch=grant.epochs[slot_of(7)])
+        assert await scene.health() == [late]

@@ -1,5 +1,7 @@
 """Finding open work."""
 
+import pytest
+
 from posthouse.core.model import SLOTS, Lane, Obligation, slot_of
 from posthouse.store.protocol import Backlog, Refill
 from posthouse.testing.conformance.scene import Stores
@@ -56,6 +58,24 @@ class TestQueues:
         found = {backlog.endpoint_key for backlog in await scene.survey(even)}
         assert found == {key for key in range(1, 40) if slot_of(key) in even}
         assert await scene.survey(()) == []
+
+    @pytest.mark.parametrize("limit", [1, 3, 100])
+    async def test_a_survey_in_pages_names_every_queue_once(self, stores: Stores, limit: int) -> None:
+        """Of so many endpoints at most in a page. Those that have nothing but parked work end none."""
+        scene = await stores.open()
+        for endpoint_key in range(1, 13):
+            lanes = (Lane.PARKED,) if endpoint_key % 3 else (Lane.LIVE, Lane.BACKLOG, Lane.PARKED)
+            for lane in lanes:
+                await scene.owe(endpoint_key, lane=lane)
+        for slots in (range(SLOTS), [slot_of(key) for key in (3, 5, 12)], [slot_of(4)]):
+            found: list[tuple[int, Lane]] = []
+            after: int | None = None
+            while page := await scene.store.work.survey(slots, after=after, limit=limit):
+                assert len({backlog.endpoint_key for backlog in page}) <= limit
+                after = page[-1].endpoint_key
+                found += [(backlog.endpoint_key, backlog.lane) for backlog in page]
+            wanted = [key for key in range(3, 13, 3) if slot_of(key) in slots]
+            assert sorted(found) == [(key, lane) for key in wanted for lane in (Lane.LIVE, Lane.BACKLOG)]
 
     async def test_a_queue_is_ordered_by_due_time_then_event(self, stores: Stores) -> None:
         scene = await stores.open()

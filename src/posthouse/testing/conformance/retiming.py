@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from posthouse.core.delivery import State
-from posthouse.core.model import Lane, Obligation
+from posthouse.core.model import Lane, Obligation, slot_of
 from posthouse.core.rules import Order
 from posthouse.testing.conformance.scene import Scene, Stores
 from posthouse.testing.conformance.values import NOW, attempt
@@ -101,3 +101,12 @@ class TestRetiming:
         assert work.obligation == replace(owed, due_at=NOW + 5_000)
         assert await scene.settle(work.obligation, attempt_=attempt(2)) == await scene.store.work.settle([])
         assert await scene.total() == {"owed": 1, "delivered": 1}
+
+    async def test_only_those_of_some_slots_are_timed(self, stores: Stores) -> None:
+        """Who owns the others has a clock of its own. What is in between does not end it."""
+        scene = await stores.open()
+        owed = [await scene.owe(7 if n == 8 else 8, accepted_at=AHEAD) for n in range(9)]
+        retime = scene.store.work.retime
+        assert await retime((slot_of(7),), now=NOW, after=(0, 0), limit=2) == [(owed[8].event_key, 7)]
+        assert [await due_at(scene, one) for one in owed] == [AHEAD] * 8 + [NOW]
+        assert await retime((), now=NOW, after=(0, 0), limit=2) == []

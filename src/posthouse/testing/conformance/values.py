@@ -25,14 +25,15 @@ SOURCE: Final = 5  #: key of the source that requests come to, unless another on
 
 
 class Values:
-    """Makes values. Keys grow as they do on a node."""
+    """Makes values. Keys grow as they do on a node with this number."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 1) -> None:
+        self._number = number
         self._last_key = 0
 
     def key(self, at: int = NOW) -> int:
         """A key that was not there before."""
-        self._last_key = ids.next_key(self._last_key, at, 1)
+        self._last_key = ids.next_key(self._last_key, at, self._number)
         return self._last_key
 
     def event(self, **fields: Any) -> Event:

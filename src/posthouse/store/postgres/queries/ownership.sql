@@ -93,3 +93,7 @@ UPDATE slots SET owner = NULL, unquiet = true WHERE owner = ANY($1::text[]);
 -- name: all_slots
 -- Every slot.
 SELECT slot, owner, epoch, lease_until FROM slots ORDER BY slot;
+
+-- name: notify
+-- A notice on a channel.
+SELECT pg_notify($1::text, $2::text);

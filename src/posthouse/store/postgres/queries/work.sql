@@ -316,7 +316,7 @@ WHERE NOT behind AND slot = $1 AND endpoint_key = $2 ORDER BY lane, due_at, even
 -- name: health_in_slots
 -- Every endpoint in some slots that is not well; the columns stand in the order of core.model.Health.
 SELECT endpoint_key, failing_since, opened_at, probes, warned, usual_rate
-FROM health WHERE slot = ANY($1::smallint[]) ORDER BY endpoint_key;
+FROM health WHERE slot = ANY($1::smallint[]);
 
 -- name: put_health
 -- Insert or replace what is known of an endpoint that is not well, if its slot is held at this epoch; whether it is.
