@@ -70,7 +70,9 @@ class Scene:
         await self.loop.in_life(NODE, self._name(tenant))
 
     async def _name(self, tenant: str) -> None:
-        await self.store.catalogue.put_tenant(Tenant(environment=Environment.LIVE, id=tenant, name=tenant, created_at=0))
+        await self.store.catalogue.put_tenant(
+            Tenant(environment=Environment.LIVE, id=tenant, name=tenant, created_at=0)
+        )
 
     async def told(self, tenant: str) -> type[Exception] | None:
         """What came of a write."""

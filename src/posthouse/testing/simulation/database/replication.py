@@ -98,7 +98,7 @@ class Replication:
         images, self._images = self._images, []
         if not images:
             return None
-        return images[self._chance.randrange(len(images))]
+        return images[int(len(images) * self._chance.random() ** 2)]  # rather the earlier ones
 
     # -- inside ---------------------------------------------------------------------------------
 
