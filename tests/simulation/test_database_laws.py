@@ -1,8 +1,8 @@
 """Histories on a database that bring about, each time, what the seeds bring about now and then."""
 
 from posthouse.core.rules import Rules
+from posthouse.testing.simulation.database.plans import DatabaseFault, Rift
 from posthouse.testing.simulation.plan import (
-    DatabaseFault,
     EndpointPlan,
     FreezePlan,
     HostPlan,
@@ -10,7 +10,6 @@ from posthouse.testing.simulation.plan import (
     Phase,
     Plan,
     PublisherPlan,
-    Rift,
 )
 from posthouse.testing.simulation.scenario import Result, simulate
 

@@ -299,8 +299,8 @@ class Evidence:
 
         ``anywhere``: on any of the nodes, also one that has not heard of it yet.
         """
-        reach = self.spread if anywhere else self.effect
-        effective = [(call, reach(call.call)) for call in calls if call.call.may_have_worked]
+        span_of = self.spread if anywhere else self.effect
+        effective = [(call, span_of(call.call)) for call in calls if call.call.may_have_worked]
         sure = [(call, span) for call, span in effective if call.call.outcome is Outcome.DONE and span.high <= begin]
         latest = max(sure, key=lambda found: found[1].high, default=None)
         since = -FOREVER if latest is None else latest[1].low

@@ -13,6 +13,7 @@ from posthouse.core.failpoints import OF_DATABASES, Failpoint
 from posthouse.core.jobs import JobKind, JobMode
 from posthouse.core.rules import DEFAULT_RULES, Rules, TenantRules
 from posthouse.testing.disk import Call, DiskError, FileKind
+from posthouse.testing.simulation.database.plans import DatabaseFault
 
 API_PORT: Final = 8400
 HOOK_PORT: Final = 8080
@@ -34,22 +35,6 @@ STOPPING: Final = (Failpoint.LEASE_RELEASING, Failpoint.LEASE_RELEASED)
 CHECKPOINTING: Final = tuple(point for point in Failpoint if point.startswith("checkpoint."))
 RUNNING: Final = tuple(
     point for point in Failpoint if point not in {*RECEIVING, *MIGRATING, *STOPPING, *CHECKPOINTING, *OF_DATABASES}
-)
-#: Within transactions of the embedded engine.
-IN_THE_ENGINE: Final = frozenset(
-    {
-        Failpoint.ACCEPT_BEGUN,
-        Failpoint.ACCEPT_IDENTIFIED,
-        Failpoint.ACCEPT_WRITTEN,
-        Failpoint.SETTLE_FENCED,
-        Failpoint.SETTLE_WRITTEN,
-        Failpoint.LEASE_WRITTEN,
-        Failpoint.COMMIT_DONE,
-    }
-)
-#: What a node comes to whose database does the rest.
-ON_A_DATABASE: Final = tuple(
-    point for point in (*RECEIVING, *RUNNING, *sorted(OF_DATABASES)) if point not in IN_THE_ENGINE
 )
 
 
@@ -352,32 +337,6 @@ class StopPlan:
     at: float
     pause: float
     node: int = 0
-
-
-class Rift(StrEnum):
-    """What is wrong with the database, or with the way to it."""
-
-    SLOW = "slow"  #: everything that is said takes longer
-    LOSSY = "lossy"  #: connections break on the way to the server or back, done or not
-    CUT = "cut"  #: all connections break at once
-    DARK = "dark"  #: a node and the server hear nothing of each other
-    RESTART = "restart"  #: the server ends, and is there again
-    FAILOVER = "failover"  #: the server is lost, its standby takes over
-    ALONE = "alone"  #: the standby is away, and commits wait for it
-    CANCELLED = "cancelled"  #: the same, and the waits are cut short
-    DEAF = "deaf"  #: most of what nodes tell each other is lost
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseFault:
-    """The database is worse for a while, from ``at`` on, as soon as so many transactions are to be committed."""
-
-    at: float
-    rift: Rift
-    seconds: float
-    nth: int = 0  #: 0: at once, not in the middle of a commit
-    silent: bool = False  #: of a server that is lost: nobody says so
-    node: int | None = None  #: whose way it is; None: everybody's
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,22 +76,7 @@ class World:
         self.inspector = Inspector(loop, self.disk, place / "copy", self.records)
         self.server = self._make_server(place) if plan.nodes else None
         self._ports: dict[int, int] = {}
-        lives = count(1)
-        self.supervisors = [
-            Supervisor(
-                plan,
-                loop,
-                node=node,
-                numbers=lives,
-                home=self._home(node, place),
-                network=self.network,
-                ports=self._ports,
-                clock=self.clock,
-                records=self.records,
-                inspect=self._inspect,
-            )
-            for node in range(max(1, plan.nodes))
-        ]
+        self.supervisors = self._make_supervisors(place)
         self.disk.faults.on_call = self.supervisors[0].on_disk
         self.faults = Faults(
             plan,
@@ -267,6 +252,24 @@ class World:
             records=self.records,
             place=place / "failover",
         )
+
+    def _make_supervisors(self, place: Path) -> list[Supervisor]:
+        lives = count(1)
+        return [
+            Supervisor(
+                self.plan,
+                self._loop,
+                node=node,
+                numbers=lives,
+                home=self._home(node, place),
+                network=self.network,
+                ports=self._ports,
+                clock=self.clock,
+                records=self.records,
+                inspect=self._inspect,
+            )
+            for node in range(max(1, self.plan.nodes))
+        ]
 
     def _home(self, node: int, place: Path) -> Home:
         if self.server is None:

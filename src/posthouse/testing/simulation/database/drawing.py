@@ -4,18 +4,34 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
-from posthouse.core.failpoints import OF_DATABASES
+from posthouse.core.failpoints import OF_DATABASES, Failpoint
+from posthouse.testing.simulation.database.plans import DatabaseFault, Rift
 from posthouse.testing.simulation.plan import (
-    ON_A_DATABASE,
+    RECEIVING,
+    RUNNING,
     CrashPlan,
-    DatabaseFault,
     Plan,
-    Rift,
     StopPlan,
     Trigger,
     generator,
 )
 
+#: Within transactions of the embedded engine.
+_IN_THE_ENGINE: Final = frozenset(
+    {
+        Failpoint.ACCEPT_BEGUN,
+        Failpoint.ACCEPT_IDENTIFIED,
+        Failpoint.ACCEPT_WRITTEN,
+        Failpoint.SETTLE_FENCED,
+        Failpoint.SETTLE_WRITTEN,
+        Failpoint.LEASE_WRITTEN,
+        Failpoint.COMMIT_DONE,
+    }
+)
+#: What a node comes to whose database does the rest.
+_ON_A_DATABASE: Final = tuple(
+    point for point in (*RECEIVING, *RUNNING, *sorted(OF_DATABASES)) if point not in _IN_THE_ENGINE
+)
 _EVERY: Final = 4  #: one history of so many has a database server
 _FAILS_OVER: Final = 0.7  #: of the times when the standby was away, and somebody did not want to wait
 
@@ -42,10 +58,10 @@ def on_a_database(plan: Plan) -> Plan:
 def _crash(chance: Random, crash: CrashPlan, nodes: int) -> CrashPlan:
     """A node has no disk to die in; instead it dies where its store says something."""
     node = chance.randrange(nodes)
-    if crash.trigger is Trigger.TIME or crash.point in ON_A_DATABASE:
+    if crash.trigger is Trigger.TIME or crash.point in _ON_A_DATABASE:
         return replace(crash, node=node)
     at = max(crash.at, 1.0)
-    point = chance.choice(sorted(OF_DATABASES)) if chance.random() < 0.3 else chance.choice(ON_A_DATABASE)
+    point = chance.choice(sorted(OF_DATABASES)) if chance.random() < 0.3 else chance.choice(_ON_A_DATABASE)
     return replace(crash, at=at, trigger=Trigger.FAILPOINT, point=point, nth=chance.choice((1, 2, 5)), node=node)
 
 

@@ -5,9 +5,10 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from posthouse.testing.simulation.database.cable import CableFaults
+from posthouse.testing.simulation.database.plans import DatabaseFault, Rift
 from posthouse.testing.simulation.database.server import DatabaseServer
 from posthouse.testing.simulation.loop import SimLoop
-from posthouse.testing.simulation.plan import DatabaseFault, Plan, Rift
+from posthouse.testing.simulation.plan import Plan
 from posthouse.testing.simulation.records import Records, Trouble
 
 AFTERMATH: Final = 4.0  #: seconds until lanes have connections again, and what is in memory was read anew
