@@ -15,6 +15,7 @@ from posthouse.config import Config
 from posthouse.core.address import AddressPolicy
 from posthouse.core.errors import PosthouseError
 from posthouse.core.failpoints import Reach, pass_by
+from posthouse.core.model import SLOTS
 from posthouse.core.nodes import Role
 from posthouse.core.ports import Clock, Entropy
 from posthouse.engine.engine import Engine
@@ -139,6 +140,7 @@ class Node:
             new_key=new_key,
             metrics=self.metrics,
             is_ours=self.engine.works_for,
+            has_others=lambda: len(self.engine.leases.epochs) < SLOTS,
         )
         return Inbox(
             ports.store.inbound,

@@ -5,6 +5,7 @@ sent by :class:`~posthouse.engine.dispatcher.Dispatcher`, settled by :class:`~po
 out of hand only when that is durable (:class:`~posthouse.engine.results.Results`).
 """
 
+import asyncio
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -57,13 +58,15 @@ class Engine(Parts):
         await self._jobs.stop()
         await self._sweeper.stop()
         await self._refills.stop()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + drain_seconds
         if not self._store.failed.done():
             try:
                 await self._handover.retire(drain_seconds)
             except PosthouseError as error:  # others see that this node has gone
                 log(Log.LEASE_RENEWAL_FAILED, code=error.code, detail=error.message)
         await self._handover.stop()
-        await self._dispatcher.stop(drain_seconds=drain_seconds)
+        await self._dispatcher.stop(drain_seconds=max(0.0, until - loop.time()))
         await self.settler.drain(max(drain_seconds, SETTLE_SECONDS_MIN))
         await self.leases.stop(release=not self._store.failed.done())
 

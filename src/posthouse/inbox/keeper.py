@@ -51,9 +51,14 @@ class Keeper:
         new_key: Callable[[], int],
         metrics: Metrics,
         is_ours: Callable[[int], bool] = lambda _: True,
+        has_others: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``is_ours(key)``: whether this node looks after the source of this key, and no other one does."""
+        """``is_ours(key)``: whether this node looks after the source of this key, and no other one does.
+
+        ``has_others()``: whether there are other nodes that hear of sources.
+        """
         self._is_ours = is_ours
+        self._has_others = has_others
         self._store = store
         self._catalogue = catalogue
         self._room = room
@@ -129,6 +134,8 @@ class Keeper:
         now = self._clock.monotonic()
         if now - self._written_at >= WRITE_SECONDS:
             self._written_at = now
+            if self._has_others():
+                await self._hear_others()
             await self._write()
         if now - self._cleaned_at >= CLEAN_SECONDS:
             self._cleaned_at = now
@@ -145,7 +152,8 @@ class Keeper:
         keys, self._unwritten = self._unwritten, set()
         if keys:
             try:
-                await self._hear_others()
+                if self._has_others():
+                    await self._hear_others()
                 await self._store.put_rhythms([self._rhythms[key] for key in keys])
             except PosthouseError:
                 self._unwritten |= keys
@@ -167,7 +175,7 @@ class Keeper:
                     self._silent.discard(source.key)
                     continue
                 silent = source.state is SourceState.ACTIVE and self._is_silent(source, now)
-                if silent and source.key not in self._silent:
+                if silent and source.key not in self._silent and self._has_others():
                     await self._hear_others()
                     silent = self._is_silent(source, now)
                 if silent != (source.key in self._silent):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.inbox import senders
 
 from posthouse.core.delivery import State
 from posthouse.core.errors import NotAccepting
@@ -24,6 +25,7 @@ from posthouse.gateway.principal import Principal
 from posthouse.gateway.tenants import TenantChange
 from posthouse.testing.house import House
 from posthouse.testing.scripted_transport import answer
+from posthouse.testing.seats import Seat
 from posthouse.testing.town import Town, open_town
 from posthouse.transport.protocol import Exchange, Request
 
@@ -93,6 +95,24 @@ async def test_what_is_published_anywhere_is_sent_once_by_whoever_works_for_the_
     assert set(Counter((r.url, r.headers["webhook-id"]) for _, r in town.sent).values()) == {1}
     assert (await houses[0].states())[State.DELIVERED] == 900
     assert sum(house.node.metrics.fenced for house in houses) == 0
+
+
+async def test_what_is_accepted_or_changed_for_another_node_is_told_to_it(town: Town) -> None:
+    houses = await three(town)
+    (endpoint,) = await endpoints(town, houses[0], 1)
+    owner = town.owner(endpoint)
+    other = next(house for house in houses if house is not owner)
+    seat = other.ports.store
+    assert isinstance(seat, Seat)
+    seat.told.clear()
+    event = await other.publish()
+    assert [told.work for told in seat.told] == [frozenset({(endpoint.key, 0)})]
+    seat.told.clear()
+    name = make_id(ENDPOINT, endpoint.key)
+    await other.node.gateway.endpoints.pause(Environment.LIVE, name)
+    assert any(told.catalogue for told in seat.told)
+    other.node.engine.relay.withdrawn(event.key, endpoint.key)
+    assert seat.told[-1].withdrawn == {(event.key, endpoint.key)}
 
 
 async def test_what_nobody_tells_is_found_all_the_same(town: Town) -> None:
@@ -397,14 +417,37 @@ async def test_who_gives_a_slot_up_probes_nobody(town: Town) -> None:
         await one.publish(data=number)
     await one.until(lambda: one.node.engine.condition(endpoint.key).state == "down")
     await one.quiet()
-    leases, sent = one.node.engine.leases, len(town.sent)
+    leases, sent, probes = one.node.engine.leases, len(town.sent), one.node.metrics.probes
     leases.begin_leaving([slot_of(endpoint.key)])
     for _ in range(5):
         town.clock.advance(LEASE_RENEW_MS)
         await leases._take()
         one.node.engine.board.turns.look()
         await one.quiet()
-    assert len(town.sent) == sent
+    assert (len(town.sent), one.node.metrics.probes) == (sent, probes)
     leases.go_on([slot_of(endpoint.key)])
     await one.pass_time(60_000, step_ms=2_000)
     assert len(town.sent) > sent
+
+
+async def test_one_node_says_that_a_source_is_silent_and_hears_what_the_others_have_heard(town: Town) -> None:
+    houses = await three(town)
+    source = await houses[0].source("cornerstone", senders.SECRET)
+    for house in houses:
+        await house.node.gateway.catalogue.refresh()
+    owner = next(house for house in houses if house.node.engine.works_for(source.key))
+    other = next(house for house in houses if house is not owner)
+    town.clock.advance(500_000)
+    for house in houses:
+        await house.look_after()
+    await other.post(source, *senders.cornerstone())
+    await other.node._keeper._write()
+    town.clock.advance(300_000)
+    for house in houses:
+        await house.look_after()
+    assert await owner.incidents() == [], "another node has heard of it"
+    town.clock.advance(300_001)
+    for house in houses:
+        await house.look_after()
+    assert [incident.source_key for incident in await owner.incidents()] == [source.key]
+    assert [house for house in houses if house.node._keeper._silent] == [owner]

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthouse.core.inbound import Rhythm
-from posthouse.core.rhythm import DAYS, PAUSE_MIN_MS, SEEN_MIN, heard, is_silent, usual_pause_ms
+from posthouse.core.rhythm import DAYS, PAUSE_MIN_MS, SEEN_MIN, heard, is_silent, latest, usual_pause_ms
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -70,3 +70,10 @@ def test_a_clock_that_goes_back_makes_no_pause(at: list[int]) -> None:
     assert (rhythm.seen_at, rhythm.seen) == (max(at), len(at))
     assert 1 <= len(rhythm.pauses) <= DAYS
     assert all(0 <= pause <= max(at) - min(at) for pause in rhythm.pauses)
+
+
+def test_of_two_who_listened_the_one_counts_who_heard_the_last() -> None:
+    early, late = every(HOUR, 30), every(2 * HOUR, 20)
+    assert latest(early, late) == latest(late, early)
+    assert (latest(early, late).seen_at, latest(early, late).pauses) == (late.seen_at, late.pauses)
+    assert latest(early, late).seen == 30

@@ -14,6 +14,7 @@ from posthouse.core.errors import StoreIncompatible, StoreInUse, StoreUnavailabl
 from posthouse.store.open import open_store
 from posthouse.store.protocol import Store
 from posthouse.store.sqlite import store as engine
+from posthouse.store.sqlite.lock import OpeningLock
 from posthouse.testing.manual_clock import ManualClock
 
 T = TypeVar("T")
@@ -89,6 +90,36 @@ async def test_a_second_store_on_a_directory_is_refused(tmp_path: Path) -> None:
     await first.admin.probe(now=1)
     await first.close()
     await (await opened(tmp_path)).close()
+
+
+async def test_those_that_share_a_directory_have_it_together(tmp_path: Path) -> None:
+    """And nobody else has it, before the last of them has ended."""
+    first = await opened(tmp_path, shared=True)
+    second = await opened(tmp_path, shared=True)
+    assert not first.alone
+    assert not second.alone
+    await first.admin.probe(now=1)
+    await first.close()
+    with pytest.raises(StoreInUse):
+        await opened(tmp_path)
+    third = await opened(tmp_path, shared=True)
+    for store in (second, third):
+        await store.admin.probe(now=2)
+        await store.close()
+    alone = await opened(tmp_path)
+    assert alone.alone
+    with pytest.raises(StoreInUse, match=f"process {os.getpid()}"):
+        await opened(tmp_path, shared=True)
+    await alone.close()
+
+
+async def test_a_directory_that_is_being_opened_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "OPENING_S", 0.02)
+    opening = OpeningLock(tmp_path / engine.OPENING, patience_s=0)
+    with pytest.raises(StoreInUse, match="opening"):
+        await opened(tmp_path, shared=True)
+    opening.release()
+    await (await opened(tmp_path, shared=True)).close()
 
 
 async def test_two_directories_are_two_stores(tmp_path: Path) -> None:

@@ -24,9 +24,11 @@ async def in_place(call: Callable[[], T], /) -> T:
     return call()
 
 
-async def opened(disk: Disk) -> Store:
+async def opened(disk: Disk, *, shared: bool = False) -> Store:
     """The store on ``disk``, wherever its directory is by now."""
-    return await open_store(disk.directory, clock=ManualClock(), commit_interval_ms=0, offload=in_place, vfs=disk.vfs)
+    return await open_store(
+        disk.directory, clock=ManualClock(), commit_interval_ms=0, shared=shared, offload=in_place, vfs=disk.vfs
+    )
 
 
 async def events(store: Store) -> list[int]:
@@ -81,3 +83,23 @@ async def test_what_a_process_has_read_survives_a_power_cut() -> None:
             await store.close()
             seen += len(before)
     assert seen > 0, "what was written and not synced was there for the next process"
+
+
+async def test_who_comes_to_others_builds_on_nothing_that_one_of_them_could_not_sync() -> None:
+    """It ended because of that; another one has not noticed, and a third one starts."""
+    for seed in SEEDS:
+        with memory_folder() as folder, Disk(folder, Random(seed)) as disk:
+            waiting = await opened(disk, shared=True)
+            stores = Stores(partial(opened, disk, shared=True))
+            scene = await stores.open()
+            disk.faults.fail(Call.SYNC, file=FileKind.WAL)
+            with pytest.raises(StoreUnavailable):
+                await scene.owe(7)
+            scene = await stores.open()
+            acknowledged = (await scene.owe(7)).event_key
+            disk.crash(power=True)
+            await waiting.close()
+            await stores.close()
+            store = await opened(disk)
+            assert acknowledged in await events(store)
+            await store.close()

@@ -4,6 +4,9 @@ After an fsync that failed, the system takes pages for clean that never reached 
 them from memory as if they were there, appends to the log behind them and syncs what it appended. A power cut then
 leaves a hole in the log, and SQLite throws away everything behind a hole: commits that were acknowledged. What is
 written again is dirty again, so that one sync says the truth about all of it.
+
+Who comes to a database that others have open needs none of it: they share an index of the log in which a commit stands
+only when it is synced, and what is not in there is written over.
 """
 
 from pathlib import Path
@@ -28,20 +31,6 @@ def write_remains_again(path: Path, *, vfs: str | None) -> None:
     log = path.with_name(path.name + "-wal")
     if log.exists() and log.stat().st_size:
         _write_again(log, apsw.SQLITE_OPEN_WAL, None, vfs)
-
-
-def write_log_again(connection: apsw.Connection, path: Path) -> None:
-    """Make the log durable where others have the database open: one of them may have ended so a moment ago.
-
-    Nobody can append to the log meanwhile, since ``connection`` holds the write lock. Raises apsw.Error.
-    """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        log = path.with_name(path.name + "-wal")
-        if log.exists() and log.stat().st_size:
-            _write_again(log, apsw.SQLITE_OPEN_WAL, None, None)
-    finally:
-        connection.execute("ROLLBACK")
 
 
 def _write_again(path: Path, kind: int, bytes_max: int | None, vfs: str | None) -> None:

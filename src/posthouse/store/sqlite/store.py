@@ -39,7 +39,7 @@ from posthouse.store.sqlite.migrating import check_ours, known_migrations, migra
 from posthouse.store.sqlite.offload import Offload, Threads
 from posthouse.store.sqlite.ownership import SqliteOwnership
 from posthouse.store.sqlite.readers import Readers
-from posthouse.store.sqlite.remains import write_log_again, write_remains_again
+from posthouse.store.sqlite.remains import write_remains_again
 from posthouse.store.sqlite.work import SqliteWork
 from posthouse.store.sqlite.writer import Writer
 from posthouse.telemetry import Metrics
@@ -211,8 +211,6 @@ def _prepare(path: Path, *, busy: BusyPolling, alone: bool, vfs: str | None, now
         check_ours(connection, migrations, alone=alone)
         if alone:
             enter_wal(connection)
-        else:
-            write_log_again(connection, path)
         migrate(connection, migrations, now=now, reach=reach)
         undo.pop_all()
     return connection

@@ -60,7 +60,7 @@ class Disk:
         """
         before, after_path = self._folder, self._next_path()
         for path in sorted(before.path.iterdir()):
-            if not before.knows(path.name) and not path.name.endswith("-shm"):
+            if path.is_file() and not before.knows(path.name) and not path.name.endswith("-shm"):
                 shutil.copy2(path, after_path / path.name)
         if power:
             after, lost, torn = before.cut_power(after_path, self._recorder.chance)
