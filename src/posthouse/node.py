@@ -227,7 +227,7 @@ class Node:
         self._watch = asyncio.create_task(self._keep_house())
 
     async def listens_at(self, url: str) -> None:
-        """Let other nodes, and people, know where the API of this node is. Raises StoreUnavailable."""
+        """Let other nodes, and people, know where the API of this node is."""
         await self.membership.listens_at(url)
 
     async def stop(self, *, drain_seconds: float | None = None) -> None:

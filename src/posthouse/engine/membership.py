@@ -1,11 +1,13 @@
 """Which nodes there are, and which of them live. Each node finds that out for itself, by its own monotonic clock."""
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 
 from posthouse.core.assignment import slots_of
+from posthouse.core.errors import StoreUnavailable
 from posthouse.core.limits import LEASE_MS, LEASE_RENEW_MS
 from posthouse.core.nodes import Role
 from posthouse.core.ports import Clock
@@ -104,9 +106,10 @@ class Membership:
         await self._say()
 
     async def listens_at(self, url: str) -> None:
-        """Say where its API is. Raises StoreUnavailable."""
+        """Say where its API is. It is for people: if the store does not answer now, it is said with the next word."""
         self._me = msgspec.structs.replace(self._me, url=url)
-        await self._say()
+        with suppress(StoreUnavailable):
+            await self._say()
 
     async def leave(self) -> None:
         """Give up all slots, and get off the register. Raises StoreUnavailable; then others see that it is dead."""
