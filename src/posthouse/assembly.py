@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from posthouse.config import Config
@@ -40,6 +40,7 @@ class Machine:
     resolve: Resolve | None = None  #: looks names up; None: the operating system
     vfs: str | None = None  #: name of a registered SQLite VFS; None: the operating system's files
     offload: Offload | None = None  #: how the store's blocking calls leave the loop; None: threads
+    open_store: Callable[..., Awaitable[Store]] = open_store  #: is called as that of :mod:`posthouse.store.open`
     host: str = field(default_factory=platform.node)  #: its name, for people
     process_id: int = field(default_factory=os.getpid)  #: of the node on it, for people
     reach: Reach = pass_by  #: hears every boundary as it is reached
@@ -77,7 +78,7 @@ async def assemble(config: Config, machine: Machine) -> Assembled:
     clock = machine.clock
     policy = AddressPolicy(config.allow_networks)
     metrics = Metrics()
-    store = await open_store(
+    store = await machine.open_store(
         config.data if config.database is None else config.database.get_secret_value(),
         clock=clock,
         commit_interval_ms=config.commit_interval_ms,

@@ -88,6 +88,8 @@ class Engine(Parts):
             desk = board.desk(obligation.endpoint_key) if slot_of(obligation.endpoint_key) in epochs else None
             if desk is None or obligation.event_key in desk.in_hand:
                 continue  # Not ours, or a refill was faster.
+            if self._refills.has_read(obligation.endpoint_key, obligation.event_key):
+                continue  # It was, and all the rest too.
             window = desk.window(obligation.lane)
             if desk.keeps_order and item.event.ordering_key is not None:
                 self._results.joined(desk, window, obligation, item.event.ordering_key)

@@ -20,6 +20,8 @@ from posthouse.telemetry import Log, Metrics
 REFILL_BELOW: Final = WINDOW_ITEMS_MAX // 4  #: a window with less than this asks the store for more
 FAR_FUTURE: Final = (1 << 62) - 1  #: Unix ms; everything is due by then
 REFILLS_MAX: Final = 16  #: reads of the store under way at a time
+READ_MAX: Final = 4_096  #: fresh deliveries that were read, of which is known for a while that they were
+READ_MS: Final = 30_000  #: so long after its acceptance a store may still answer it
 _AGAIN_MS: Final = 1_000  # after a read that failed
 _HINT_MS: Final = 1_000  # whoever knows of due work has said so by then
 
@@ -51,6 +53,7 @@ class Refills:
         self._reads: set[asyncio.Task[None]] = set()
         self._stopped = False
         self._turned = False  # a read went well, or had to wait for room in memory, since somebody last asked
+        self._read_lately: dict[tuple[int, int], None] = {}  # fresh ones, the oldest first
         self._log_failure = SeldomLog(Log.QUEUE_UNREADABLE, clock)
 
     def look(self, window: Window) -> None:
@@ -65,6 +68,10 @@ class Refills:
         known = window.more or window.refilling or window.unreadable or is_due
         self.look(window)
         window.unknown = not known and window.refilling
+
+    def has_read(self, endpoint_key: int, event_key: int) -> bool:
+        """Whether a delivery, accepted just now, was read before: the answer of a database took longer than its way."""
+        return (endpoint_key, event_key) in self._read_lately
 
     def are_queueing(self) -> bool:
         """Whether windows wait for their turn, and turns have come since this was asked before."""
@@ -178,10 +185,19 @@ class Refills:
             if window.is_full or desk.is_stopped:
                 return pushed, False
             self._board.push(window, work)
+            self._note(work)
             pushed += 1
             if unknown and work.obligation.due_at <= hinted_at:
                 self._metrics.deliveries_swept += 1
         return pushed, True
+
+    def _note(self, work: Work) -> None:
+        """Remember what was read, as long as the answer to its acceptance may still be on its way."""
+        if work.event.accepted_at > self._clock.now_ms() - READ_MS:
+            lately = self._read_lately
+            lately[work.obligation.endpoint_key, work.obligation.event_key] = None
+            if len(lately) > READ_MAX:
+                del lately[next(iter(lately))]
 
     def _pull(self, window: Window, ahead: Refill, known: frozenset[int], pull: tuple[int, int] | None) -> int:
         """Buffer retries before they are due, each once: how many. Without any left, nothing is pulled any more.

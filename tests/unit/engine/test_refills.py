@@ -11,7 +11,7 @@ from posthouse.core.errors import StoreUnavailable
 from posthouse.core.limits import WINDOW_ITEMS_MAX
 from posthouse.core.model import Endpoint, EndpointState, Environment, Event, Lane, Obligation
 from posthouse.engine.board import Board
-from posthouse.engine.refills import Refills
+from posthouse.engine.refills import READ_MAX, Refills
 from posthouse.engine.timers import Timers
 from posthouse.engine.windows import Window
 from posthouse.gateway.catalogue import Catalogue
@@ -166,3 +166,25 @@ async def test_a_read_for_an_endpoint_that_was_held_meanwhile_leaves_it_to_the_s
     await bench.answer(read, 1)
     assert bench.buffered == []
     assert bench.window.more
+
+
+def fresh(bench: Bench, event_key: int) -> Work:
+    found = work(event_key)
+    return replace(found, event=replace(found.event, accepted_at=bench.clock.now_ms()))
+
+
+async def test_what_was_read_while_its_acceptance_was_being_answered_is_known(bench: Bench) -> None:
+    """A database may answer later than another connection of the node has read the row, sent it and settled it."""
+    read = await bench.look()
+    read.set_result(Refill((fresh(bench, 1), fresh(bench, 2), work(3)), more=False, next_due_at=None))
+    await bench.turn()
+    assert [bench.refills.has_read(1, key) for key in (1, 2, 3, 4)] == [True, True, False, False]
+
+
+async def test_what_was_read_is_not_remembered_without_bound(bench: Bench) -> None:
+    for key in range(READ_MAX + 1):
+        read = await bench.look()
+        read.set_result(Refill((fresh(bench, key),), more=False, next_due_at=None))
+        await bench.turn()
+        bench.send(1)
+    assert [bench.refills.has_read(1, key) for key in (0, 1, READ_MAX)] == [False, True, True]

@@ -97,13 +97,19 @@ class Readers:
         for pool in (self._quick, self._long, self._audits):
             await pool.close()
 
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        """Nobody may wait any more; then what went wrong concerns nobody."""
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()
+
     async def _shielded(self, run: Callable[[], Awaitable[T]]) -> T:
         """Who stops waiting must not leave a connection in the middle of an answer."""
         if self._closing:
             raise StoreUnavailable("The store is closed.")
         task: asyncio.Task[T] = asyncio.ensure_future(_told(run))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
         return await asyncio.shield(task)
 
 

@@ -198,20 +198,25 @@ async def _write_wave(t: Transaction, wave: Sequence[_Numbered]) -> set[int]:
     """Write some of which none depends on another one; positions of those whose delivery was changed meanwhile."""
     numbers = await _free_numbers(t, wave)
     moves = []
-    attempts = []
+    attempts: dict[int, _Row] = {}
     for position, s in wave:
         number = numbers.get(position)
         moves.append((*_move_row(position, s), None if s.attempt is None else number or number_of(s)))
         if s.attempt is not None and number is not None:
             o = s.obligation
-            attempts.append((o.event_key, o.endpoint_key, number, *_attempt_row(s.attempt)[1:]))
+            attempts[position] = (o.event_key, o.endpoint_key, number, *_attempt_row(s.attempt)[1:])
     written = await t.rows("settle_in_turn", *columns(moves, _MOVE_COLUMNS + 1))
-    if attempts:
-        await t.count("insert_attempts", *columns(attempts, 2 + _ATTEMPT_COLUMNS))
+    superseded = {position for position, _s in wave} - {row["n"] for row in written}
+    doubted = {attempts[position][0] for position in superseded & attempts.keys()}
+    if doubted:
+        doubted -= {row["key"] for row in await t.rows("events_there", sorted(doubted))}
+    owed = [row for row in attempts.values() if row[0] not in doubted]
+    if owed:
+        await t.count("insert_attempts", *columns(owed, 2 + _ATTEMPT_COLUMNS))
     outcomes = dict(wave)
     ahead = [(outcomes[row["n"]], row["ordering_key"]) for row in written if row["ahead"]]
     await let_out(t, ((s.obligation.endpoint_key, ordering_key, s.settled_at) for s, ordering_key in ahead))
-    return outcomes.keys() - {row["n"] for row in written}
+    return superseded
 
 
 async def _free_numbers(t: Transaction, wave: Sequence[_Numbered]) -> dict[int, int]:

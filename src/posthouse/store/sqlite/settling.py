@@ -13,7 +13,7 @@ from posthouse.core.model import Attempt, Obligation
 from posthouse.store.protocol import Settled, Settlement
 from posthouse.store.shared.settling import history_row, number_of, slot_of_endpoint
 from posthouse.store.sqlite.ordering import let_out, ordered_endpoints
-from posthouse.store.sqlite.rows import PERIOD_BITS, rows_of
+from posthouse.store.sqlite.rows import PERIOD_BITS, rows_of, value_of
 from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.writer import Steps
 
@@ -23,6 +23,7 @@ _CLOSE_ORDERED: Final = SQL["close_ordered"]
 _HELD_EPOCHS: Final = SQL["held_epochs"]
 _INSERT_ATTEMPT: Final = SQL["insert_attempt"]
 _INSERT_HISTORY: Final = SQL["insert_history"]
+_IS_OWED: Final = SQL["is_owed"]
 _NOTE_PERIOD: Final = SQL["note_endpoint_period"]
 _NOTE_PROBE: Final = SQL["note_probe"]
 _POSTPONE: Final = SQL["postpone_obligation"]
@@ -147,6 +148,8 @@ def _settle_each(connection: apsw.Connection, settlements: Sequence[Settlement])
         number = None if attempt is None else _free_number(connection, s.obligation, attempt)
         if not _move(connection, s, number):
             superseded.append(i)
+            if not value_of(connection, _IS_OWED, (s.obligation.event_key,)):
+                continue
         elif s.state is not State.RETRYING:
             row = history_row(s)
             connection.execute(_INSERT_HISTORY, row)

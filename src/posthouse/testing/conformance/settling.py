@@ -228,3 +228,13 @@ class TestSettling:
         assert await scene.settle(replace(owed, attempts=1)) == Settled(superseded=(0,))
         assert await scene.settle(replace(owed, round=2)) == Settled(superseded=(0,))
         assert await scene.total() == {"owed": 1, "waiting": 1}
+
+    async def test_an_attempt_of_what_is_not_there_is_not_kept(self, stores: Stores) -> None:
+        """After a failover a node may know an event that its store has forgotten; others in the call are written."""
+        scene = await stores.open()
+        owed = await scene.owe(7)
+        forgotten = replace(owed, event_key=owed.event_key + 1)
+        told = await scene.store.work.settle([scene.outcome(forgotten), scene.outcome(owed)])
+        assert told == Settled(superseded=(0,))
+        assert await scene.attempts(forgotten) == []
+        assert len(await scene.attempts(owed)) == 1

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from posthouse.testing.simulation.http_client import HttpClient, NoAnswer
+from posthouse.testing.simulation.http_client import Doors, NoAnswer
 from posthouse.testing.simulation.records import Call, Outcome, Records
 
 #: Problems after which nobody knows whether the request was done.
@@ -16,20 +16,20 @@ class ApiClient:
     """Sends requests with the key that the node gave out.
 
     Args:
-        http: where to send.
+        doors: where to send.
         records: get every call.
         api_key: the key as it is now, or None while there is none yet.
     """
 
-    def __init__(self, http: HttpClient, records: Records, api_key: Callable[[], str | None]) -> None:
-        self._http = http
+    def __init__(self, doors: Doors, records: Records, api_key: Callable[[], str | None]) -> None:
+        self._doors = doors
         self._records = records
         self._api_key = api_key
         self._loop = asyncio.get_running_loop()
 
     def begin(self, method: str, path: str, body: bytes = b"", *, key: str | None = None) -> Call:
         """A call that is about to be sent."""
-        call = Call(method, path, self._loop.time(), body, key)
+        call = Call(method, path, self._loop.time(), body, key, node=self._doors.choose())
         self._records.calls.append(call)
         return call
 
@@ -42,7 +42,7 @@ class ApiClient:
         if call.key is not None:
             headers.append(("Idempotency-Key", call.key))
         try:
-            answer = await self._http.request(call.method, call.path, headers, call.body, patience)
+            answer = await self._doors[call.node].request(call.method, call.path, headers, call.body, patience)
         except NoAnswer as error:
             call.outcome = Outcome.UNKNOWN if error.sent else Outcome.UNSENT
         else:

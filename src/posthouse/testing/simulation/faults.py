@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -13,7 +13,6 @@ from posthouse.testing.simulation.machine import SimClock
 from posthouse.testing.simulation.network import NetworkFaults, SimNetwork
 from posthouse.testing.simulation.offload import DiskPace, SimOffload
 from posthouse.testing.simulation.plan import (
-    API_ADDRESS,
     API_PORT,
     HOOK_PORT,
     DedupeLoss,
@@ -22,9 +21,11 @@ from posthouse.testing.simulation.plan import (
     Plan,
     Plate,
     StepPlan,
+    StopPlan,
     Trigger,
     Wire,
     WireFault,
+    api_address,
     generator,
 )
 from posthouse.testing.simulation.records import Records, Reign, Trouble
@@ -70,7 +71,7 @@ class Faults:
         disk: Disk,
         offload: SimOffload,
         clock: SimClock,
-        supervisor: Supervisor,
+        supervisors: Sequence[Supervisor],
         records: Records,
     ) -> None:
         self._plan = plan
@@ -80,7 +81,8 @@ class Faults:
         self._disk = disk
         self._offload = offload
         self._clock = clock
-        self._supervisor = supervisor
+        self._supervisors = supervisors
+        self._supervisor = supervisors[0]  # the only one that may meet a rival
         self._records = records
         self._rival = Rival(disk, generator(plan.seed, "rival"))
         self._wires: Counter[tuple[Wire, int | None]] = Counter()
@@ -92,14 +94,14 @@ class Faults:
         plan = self._plan
         for crash in plan.crashes:
             if crash.at == 0 and crash.trigger is not Trigger.TIME:
-                self._supervisor.armed.append(crash)
+                self._supervisors[crash.node].armed.append(crash)
         return [
             *(self._spoil_wire(fault) for fault in plan.wire_faults),
             *(self._spoil_disk(fault) for fault in plan.disk_faults),
             *(self._step(step) for step in plan.steps),
             self._crash(),
             self._freeze_all(),
-            *(self._stop(stop.at, stop.pause) for stop in plan.stops),
+            *(self._stop(stop) for stop in plan.stops),
             *(self._lose_dedupe(loss) for loss in plan.dedupe_losses),
         ]
 
@@ -113,7 +115,8 @@ class Faults:
         self._disk.faults.heal()
         self._offload.pace = _USUAL_PACE
         self._clock.correct()
-        self._supervisor.armed.clear()
+        for supervisor in self._supervisors:
+            supervisor.armed.clear()
         self._thaw()
         for trouble in self._records.troubles:
             trouble.until = min(trouble.until, now)
@@ -151,7 +154,7 @@ class Faults:
             for field, value in _EVERYWHERE.get(wire, {}).items():
                 setattr(faults, field, value)
             planned = None if host is None else self._plan.hosts[host]
-            address = (API_ADDRESS, API_PORT) if planned is None else (planned.address, HOOK_PORT)
+            address = (api_address(0), API_PORT) if planned is None else (planned.address, HOOK_PORT)
             if wire is Wire.REFUSED:
                 faults.refused.add(address)
             elif wire is Wire.BLACK_HOLE:
@@ -208,18 +211,19 @@ class Faults:
             await self._until(crash.at)
             if self._healed:
                 return
+            supervisor = self._supervisors[crash.node]
             if crash.trigger is not Trigger.TIME:
-                self._supervisor.armed.append(crash)
-            elif self._supervisor.alive:
+                supervisor.armed.append(crash)
+            elif supervisor.alive:
                 self._records.note(self._loop.now, "power cut" if crash.power else "kill")
                 self._records.counts["crash time"] += 1
-                self._supervisor.crash(power=crash.power, pause=crash.pause)
+                supervisor.crash(power=crash.power, pause=crash.pause)
 
-    async def _stop(self, at: float, pause: float) -> None:
-        await self._until(at)
+    async def _stop(self, stop: StopPlan) -> None:
+        await self._until(stop.at)
         if not self._healed:
             self._records.note(self._loop.now, "SIGTERM")
-            self._supervisor.stop(pause)
+            self._supervisors[stop.node].stop(stop.pause)
 
     async def _step(self, step: StepPlan) -> None:
         await self._until(step.at)
@@ -237,7 +241,7 @@ class Faults:
 
     async def _freeze(self, freeze: FreezePlan) -> None:
         """Stand still for a while, and perhaps lose slots meanwhile."""
-        supervisor = self._supervisor
+        supervisor = self._supervisors[freeze.node]
         if not supervisor.alive:
             return
         life = supervisor.number

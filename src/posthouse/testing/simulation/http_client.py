@@ -1,8 +1,9 @@
 """A small HTTP/1.1 client for the world outside of the node: publishers, operators."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Final
 
 import httptools
@@ -30,6 +31,26 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: bytes
+
+
+class Doors:
+    """The nodes as one client sees them: each of them does, and every request goes to any.
+
+    Args:
+        clients: one for each node.
+        chance: which node is asked.
+    """
+
+    def __init__(self, clients: "Sequence[HttpClient]", chance: Random) -> None:
+        self._clients = clients
+        self._chance = chance
+
+    def choose(self) -> int:
+        """The number of a node."""
+        return self._chance.randrange(len(self._clients)) if len(self._clients) > 1 else 0
+
+    def __getitem__(self, node: int) -> "HttpClient":
+        return self._clients[node]
 
 
 class HttpClient:

@@ -26,6 +26,7 @@ class Inspector:
         self._place = place
         self._records = records
         self._owners: dict[int, tuple[str, int]] = {}  # slot: its latest owner, and the epoch then
+        self._failovers = 0  # that were heard of
 
     def look(self) -> None:
         """The books balance now, and everything that was acknowledged until now is there."""
@@ -48,6 +49,10 @@ class Inspector:
 
     def _compare_owners(self, rows: Rows) -> None:
         """A slot that changed hands has a greater epoch than before."""
+        for failover in self._records.failovers[self._failovers :]:
+            for slot in failover.slots:
+                self._owners.pop(slot, None)
+        self._failovers = len(self._records.failovers)
         for slot, owner, epoch, _until in rows.slots:
             before = self._owners.get(slot)
             if owner is None:

@@ -13,13 +13,19 @@ from posthouse.core.failpoints import OF_DATABASES, Failpoint
 from posthouse.core.jobs import JobKind, JobMode
 from posthouse.core.rules import DEFAULT_RULES, Rules, TenantRules
 from posthouse.testing.disk import Call, DiskError, FileKind
+from posthouse.testing.simulation.database.plans import DatabaseFault
 
-API_ADDRESS: Final = "203.0.115.1"
 API_PORT: Final = 8400
 HOOK_PORT: Final = 8080
 KEY_HOST: Final = "na.myconnectwise.net"  #: where the keys of one sender stand
 KEY_ADDRESS: Final = "203.0.116.1"
 KEY_PORT: Final = 80
+
+
+def api_address(node: int) -> str:
+    """Where a node listens."""
+    return f"203.0.115.{node + 1}"
+
 
 #: Failpoints of histories with sources, of a first start, of a stop, of a long log; and those that a history comes to
 #: all the time.
@@ -298,6 +304,7 @@ class CrashPlan:
     nth: int = 1
     point: Failpoint | None = None
     pause: float = 0.5  #: seconds until the next start
+    node: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +319,7 @@ class FreezePlan:
     holds: float  #: seconds that it keeps them
     releases: bool  #: it gives them back; else its lease runs out
     slow: bool = False  #: the disk is slow when the process goes on, so that it cannot soon find out what happened
+    node: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +336,7 @@ class StopPlan:
 
     at: float
     pause: float
+    node: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +369,8 @@ class Plan:
     key_faults: tuple[KeyFault, ...] = ()
     dedupe_losses: tuple[DedupeLoss, ...] = ()
     reads_feed: bool = False  #: somebody reads the feed all the while
+    database_faults: tuple[DatabaseFault, ...] = ()
+    nodes: int = 0  #: on one database; 0: a single one, whose store is embedded
     outage: float = 0.0  #: seconds between the end of what is published and the healing, in which nothing else happens
 
     def describe(self) -> str:

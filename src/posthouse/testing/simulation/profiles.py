@@ -5,6 +5,7 @@ from random import Random
 from typing import Final
 
 from posthouse.testing.disk import Call, DiskError, FileKind
+from posthouse.testing.simulation.database.drawing import on_a_database
 from posthouse.testing.simulation.plan import (
     BAD,
     CHECKPOINTING,
@@ -135,7 +136,7 @@ def draw(seed: int) -> Plan:
         steps=_steps(chance, profile, seconds),
         stops=stops,
     )
-    return with_sources(pressed(plan))
+    return on_a_database(with_sources(pressed(plan)))
 
 
 def _hosts(chance: Random, profile: Profile, seconds: float) -> tuple[HostPlan, ...]:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from posthouse.core.rules import DEFAULT_RULES, Rules
+from posthouse.testing.simulation.database.failover import Failover
 from posthouse.testing.simulation.plan import JobPlan, Mood, SourcePlan, SourceVerb
 
 
@@ -37,6 +38,7 @@ class Call:
     status: int | None = None
     code: str | None = None  #: of the problem
     answer: Any = None  #: decoded JSON
+    node: int = 0  #: that was asked
 
     @property
     def may_have_worked(self) -> bool:
@@ -236,10 +238,11 @@ class Received:
 
 @dataclass(slots=True, eq=False)
 class Life:
-    """One process of the node."""
+    """One process of a node."""
 
     number: int
     began_at: float
+    node: int = 0
     ready_at: float | None = None
     stopping_at: float | None = None
     ended_at: float | None = None
@@ -273,6 +276,18 @@ class Reign:
     lease_over_at: float = 0.0  #: when the node's lease was surely over, by true time and by the node's own reckoning
     before: frozenset[tuple[int, int, int]] = frozenset()  #: attempts of its endpoints: event, endpoint, number
     after: frozenset[tuple[int, int, int]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A slot changed hands, as the rows say; also because a failover forgot that it had."""
+
+    at: float
+    slot: int
+    before: str | None  #: names of nodes
+    after: str | None
+    epoch: int
+    given_up: bool  #: by the one who had it
 
 
 @dataclass(slots=True, eq=False)
@@ -323,6 +338,10 @@ class Records:
         self.lives: list[Life] = []
         self.troubles: list[Trouble] = []
         self.reigns: list[Reign] = []
+        self.failovers: list[Failover] = []
+        self.joins: list[tuple[float, int, str]] = []  #: to a database: when, which life, and which of its connections
+        self.moves: list[Move] = []
+        self.names: dict[str, int] = {}  #: of nodes on the register; whose life each is
         self.samples: list[Sample] = []
         self.findings: list[Finding] = []
         self.log: list[tuple[float, int, str, str]] = []  #: time, life, name, detail

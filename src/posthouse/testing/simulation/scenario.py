@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import random
 import sys
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
@@ -75,12 +76,15 @@ def live(plan: Plan, trace: Trace) -> Evidence:
     with memory_folder() as folder, _no_authorities():
         loop = SimLoop(plan.seed, shuffle=_SHUFFLE, trace=trace)
         asyncio.set_event_loop(loop)
+        chance = random.getstate()
+        random.seed(plan.seed)  # what needs no secret, such as the pauses before a connection, draws from here
         try:
             world = World(plan, loop, trace, folder)
             with _node_log(loop, world.records), world.disk:
                 loop.simulate(world.live())
                 rows = Rows(world.disk.directory, folder / "copy")
         finally:
+            random.setstate(chance)
             asyncio.set_event_loop(None)
             loop.close()
     records = world.records

@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 
 from posthouse.providers.index import PRESETS
-from posthouse.testing.simulation.http_client import HttpClient, NoAnswer
+from posthouse.testing.simulation.http_client import Doors, NoAnswer
 from posthouse.testing.simulation.letters import Writer
 from posthouse.testing.simulation.machine import EPOCH_MS
 from posthouse.testing.simulation.plan import Plan, generator
@@ -29,7 +29,7 @@ class Sender:
     Args:
         source: which; it may not be made yet.
         plan: of the history.
-        http: leads to the node.
+        doors: lead to the nodes.
         records: get every request.
         nonces: numbers that no two events share.
         began: the loop time at which the plan begins.
@@ -40,14 +40,14 @@ class Sender:
         source: SourceRecord,
         plan: Plan,
         *,
-        http: HttpClient,
+        doors: Doors,
         records: Records,
         nonces: "count[int]",
         began: float,
     ) -> None:
         self._source = source
         self._plan = source.plan
-        self._http = http
+        self._doors = doors
         self._records = records
         self._loop = asyncio.get_running_loop()
         self._ends_at = began + plan.seconds
@@ -114,12 +114,12 @@ class Sender:
 
     async def _post(self, letter: Letter) -> bool:
         """Post it once; whether its sender was told that it is taken."""
-        call = Call("POST", self._source.path + letter.query, self._loop.time(), letter.body)
+        call = Call("POST", self._source.path + letter.query, self._loop.time(), letter.body, node=self._doors.choose())
         call.patience = self._rules.deadline_ms / 1_000
         letter.posts.append(call)
         self._records.calls.append(call)
         try:
-            answer = await self._http.request("POST", call.path, letter.headers, letter.body, call.patience)
+            answer = await self._doors[call.node].request("POST", call.path, letter.headers, letter.body, call.patience)
         except NoAnswer as error:
             call.outcome = Outcome.UNKNOWN if error.sent else Outcome.UNSENT
         else:

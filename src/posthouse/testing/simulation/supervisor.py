@@ -1,24 +1,23 @@
 """Lives of the node: each is started as ``posthouse serve`` starts it, and ends as processes end."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any, Final, NoReturn
 
 import apsw
 
-from posthouse.assembly import Assembled, Machine, assemble
+from posthouse.assembly import Assembled, assemble
 from posthouse.config import Config
 from posthouse.core.errors import PosthouseError
 from posthouse.core.failpoints import Failpoint
-from posthouse.testing.disk import Call, Disk, FileKind
-from posthouse.testing.simulation.key_host import WithoutTls
+from posthouse.testing.disk import Call, FileKind
+from posthouse.testing.simulation.homes import Home
 from posthouse.testing.simulation.lives import Crash
 from posthouse.testing.simulation.loop import SimLoop
 from posthouse.testing.simulation.machine import SimClock, SimEntropy
 from posthouse.testing.simulation.network import SimNetwork
-from posthouse.testing.simulation.offload import SimOffload
-from posthouse.testing.simulation.plan import API_ADDRESS, API_PORT, CrashPlan, Plan, Trigger, generator
+from posthouse.testing.simulation.plan import API_PORT, CrashPlan, Plan, Trigger, api_address, generator
 from posthouse.testing.simulation.records import Life, Records
 from posthouse.testing.simulation.tasks import LIFE
 
@@ -28,14 +27,21 @@ _START_PAUSE_MIN: Final = 0.3  # after a start that failed
 
 
 class Supervisor:
-    """Starts the node, ends it, starts it again.
+    """Starts a node, ends it, starts it again.
 
     ``inspect(how)`` is called between two lives, with how the first one ended.
+
+    Args:
+        node: its number, from 0 on.
+        numbers: of lives; no two nodes have the same.
+        home: where it keeps its store.
+        ports: gets which life opened the outbound connection from a port.
 
     Attributes:
         alive: whether a life is under way (it may be starting, frozen or stopping).
         number: of the latest life.
         key: the API key that the node wrote down last.
+        was_ready: set since a life listened, or no other one will begin.
     """
 
     def __init__(
@@ -43,28 +49,32 @@ class Supervisor:
         plan: Plan,
         loop: SimLoop,
         *,
+        node: int,
+        numbers: Iterator[int],
+        home: Home,
         network: SimNetwork,
-        disk: Disk,
-        offload: SimOffload,
+        ports: dict[int, int],
         clock: SimClock,
         records: Records,
         inspect: Callable[[str], None],
     ) -> None:
+        self.node = node
         self.alive = False
         self.number = 0
         self.key: str | None = None
+        self.was_ready = asyncio.Event()
         self.armed: list[CrashPlan] = []
         self._plan = plan
         self._loop = loop
         self._network = network
-        self._disk = disk
-        self._offload = offload
+        self._numbers = numbers
+        self._home = home
         self._clock = clock
         self._records = records
         self._inspect = inspect
-        self._chance: Random = generator(plan.seed, "supervisor")
+        self._chance: Random = generator(plan.seed, f"supervisor {node}" if node else "supervisor")
         self._config: dict[str, Any] = {
-            "host": API_ADDRESS,
+            "host": api_address(node),
             "port": API_PORT,
             "in_flight_max": plan.in_flight_max,
             "in_flight_per_endpoint": plan.in_flight_per_endpoint,
@@ -79,22 +89,13 @@ class Supervisor:
         self._resting: asyncio.Future[None] | None = None
         self._assembled: Assembled | None = None
         self._over = False
-        self._ports: dict[int, int] = {}
-        disk.faults.on_call = self._on_disk
-
-    @property
-    def life(self) -> Life:
-        """The latest life."""
-        return self._records.lives[-1]
+        self._ports = ports
+        self.life = Life(0, loop.now, node)  #: the latest
 
     @property
     def serves(self) -> bool:
         """Whether the latest life listens."""
         return self.alive and self.life.ready_at is not None and self.life.stopping_at is None
-
-    def life_of(self, port: int) -> int:
-        """Which life opened the outbound connection from this port."""
-        return self._ports.get(port, 0)
 
     async def run(self) -> None:
         """Keep a node alive until :meth:`finish`."""
@@ -105,7 +106,7 @@ class Supervisor:
                 pause = self._chance.uniform(_START_PAUSE_MIN, 2.0)
             if how in {"kill", "power"}:
                 self._loop.bury(self.number)
-                self._disk.forget_old()
+                self._home.bury()
             if how == "power":
                 self._network.revive()
             self._inspect(how)
@@ -115,6 +116,7 @@ class Supervisor:
     def finish(self) -> None:
         """Stop the node for good; :meth:`run` returns then."""
         self._over = True
+        self.was_ready.set()
         self.armed.clear()
         self.stop(0.0)
 
@@ -132,10 +134,10 @@ class Supervisor:
     # -- one life -------------------------------------------------------------------------------
 
     async def _live(self) -> str:
-        self.number += 1
+        self.number = next(self._numbers)
         self.alive = True
         self._disk_sides = 0
-        life = Life(self.number, self._loop.now)
+        self.life = life = Life(self.number, self._loop.now, self.node)
         self._records.lives.append(life)
         self._records.note(self._loop.now, f"life {self.number} begins")
         self._ended = self._loop.create_future()
@@ -172,26 +174,19 @@ class Supervisor:
         """What ``posthouse.app`` does."""
         assert self._stop is not None
         number = life.number
-        machine = Machine(
-            clock=self._clock,
-            entropy=SimEntropy(generator(self._plan.seed, f"entropy {number}")),
-            connect=self._connect,
-            resolve=self._network.resolve,
-            vfs=self._disk.vfs,
-            offload=self._offload,
-            reach=self._reach,
-            around_transport=WithoutTls,
-        )
+        entropy = SimEntropy(generator(self._plan.seed, f"entropy {number}"))
+        machine = self._home.machine(self._clock, entropy, self._network, self._connect, self._reach)
         try:
-            assembled = await assemble(Config(data=self._disk.directory, **self._config), machine)
+            assembled = await assemble(Config(data=self._home.directory, **self._config), machine)
         except (PosthouseError, apsw.Error) as error:  # the second: as in _returned
             self._records.note(self._loop.now, f"life {number} cannot open its store: {error}")
             return "refused"
         node, store, server = assembled.node, assembled.store, assembled.server
         try:
             await node.start(keep_first_key=self._keep_key)
-            await server.start(API_ADDRESS, API_PORT)
+            await server.start(api_address(self.node), API_PORT)
             life.ready_at = self._loop.now
+            self.was_ready.set()
             self._assembled = assembled
             await asyncio.wait((self._stop, store.failed), return_when=asyncio.FIRST_COMPLETED)
             if store.failed.done():
@@ -232,7 +227,7 @@ class Supervisor:
         """The process ends between two instructions: its memory is gone, its connections break."""
         assert self._ended is not None
         self._pause = pause
-        self._disk.crash(power=power)
+        self._home.crash(power=power)
         self._network.cut_life(self.number, silently=power)
         self._loop.kill(self.number)
         self.alive = False
@@ -244,7 +239,8 @@ class Supervisor:
             if crash.trigger is Trigger.FAILPOINT and crash.point is point:
                 self._count_down(crash, f"at {point}")
 
-    def _on_disk(self, call: Call, file: FileKind) -> None:
+    def on_disk(self, call: Call, file: FileKind) -> None:
+        """A call of the disk begins, or ends."""
         if not self.alive or LIFE.get() != self.number:
             return
         self._disk_sides += 1

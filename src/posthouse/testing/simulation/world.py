@@ -9,9 +9,12 @@ from typing import Any, Final
 from posthouse.core.success import parse_success
 from posthouse.testing.disk import Disk
 from posthouse.testing.simulation.api_client import ApiClient
+from posthouse.testing.simulation.database.rifts import Rifts
+from posthouse.testing.simulation.database.server import DatabaseServer
 from posthouse.testing.simulation.faults import SLOW_SECONDS, SLOW_SYNC, Faults
 from posthouse.testing.simulation.feed_reader import FeedReader
-from posthouse.testing.simulation.http_client import HttpClient
+from posthouse.testing.simulation.homes import Apart, Home, OwnDisk
+from posthouse.testing.simulation.http_client import Doors, HttpClient
 from posthouse.testing.simulation.inspection import Inspector
 from posthouse.testing.simulation.key_host import KeyHost
 from posthouse.testing.simulation.liveness import Liveness
@@ -21,13 +24,13 @@ from posthouse.testing.simulation.network import SimNetwork
 from posthouse.testing.simulation.offload import SimOffload
 from posthouse.testing.simulation.operators import Operators
 from posthouse.testing.simulation.plan import (
-    API_ADDRESS,
     API_PORT,
     KEY_ADDRESS,
     KEY_HOST,
     Plan,
     PublisherPlan,
     SourcePlan,
+    api_address,
     generator,
 )
 from posthouse.testing.simulation.publishers import NOBODY, Publisher, type_for
@@ -72,16 +75,10 @@ class World:
         self.disk = Disk(place / "disk", generator(plan.seed, "disk"), trace=self._note_disk)
         self.offload = SimOffload(loop, generator(plan.seed, "offload"))
         self.inspector = Inspector(loop, self.disk, place / "copy", self.records)
-        self.supervisor = Supervisor(
-            plan,
-            loop,
-            network=self.network,
-            disk=self.disk,
-            offload=self.offload,
-            clock=self.clock,
-            records=self.records,
-            inspect=self._inspect,
-        )
+        self.server = self._make_server(place) if plan.nodes else None
+        self._ports: dict[int, int] = {}
+        self.supervisors = self._make_supervisors(place)
+        self.disk.faults.on_call = self.supervisors[0].on_disk
         self.faults = Faults(
             plan,
             loop.now,
@@ -90,15 +87,16 @@ class World:
             disk=self.disk,
             offload=self.offload,
             clock=self.clock,
-            supervisor=self.supervisor,
+            supervisors=self.supervisors,
             records=self.records,
         )
+        self.rifts = None if self.server is None else Rifts(plan, loop, self.server, self.records)
         self.receivers = [
             Receiver(
                 host,
                 plan.seed,
                 self.records,
-                life_of=self.supervisor.life_of,
+                life_of=lambda port: self._ports.get(port, 0),
                 timeout_of=lambda number: plan.endpoints[number].timeout_ms / 1_000,
                 success_of=lambda number: parse_success(plan.endpoints[number].rules.success).statuses,
                 began=loop.now,
@@ -109,6 +107,7 @@ class World:
         self.key_host = KeyHost(plan.key_faults, loop.now, self.records.counts)
         self.network.names[KEY_HOST] = (KEY_ADDRESS,)
         self._nonces = count(1)
+        self._door_chance = generator(plan.seed, "doors")
         self._clients: list[HttpClient] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._reader: FeedReader | None = None
@@ -126,15 +125,14 @@ class World:
             self._reader = FeedReader(self.plan, self._api(), self.records, self._is_over)
             self._start([self._reader.run()])
         faults = self.faults.coroutines()
-        node = asyncio.create_task(self.supervisor.run())
+        if self.server is not None and self.rifts is not None:
+            await self.server.start()
+            faults += self.rifts.coroutines()
+        nodes = [asyncio.create_task(self._run_node(supervisor)) for supervisor in self.supervisors]
         self._start([*faults, *self._population()])
         self._start([self._sample()])
         await asyncio.sleep(self.plan.seconds + self.plan.outage)
-        for receiver in self.receivers:
-            receiver.healed = True
-        self.key_host.healed = True
-        self.faults.heal()
-        self.healed_at = self._loop.now
+        await self._heal()
         liveness = Liveness(
             self.plan,
             self.records,
@@ -148,8 +146,25 @@ class World:
         await liveness.wait_for_deliveries()
         if self._reader is not None:
             await self._reader.finish()
-        self.supervisor.finish()
-        await node
+        await self._stop(nodes)
+
+    async def _heal(self) -> None:
+        """Nothing is wrong any more."""
+        for receiver in self.receivers:
+            receiver.healed = True
+        self.key_host.healed = True
+        self.faults.heal()
+        if self.rifts is not None:
+            await self.rifts.heal()
+        self.healed_at = self._loop.now
+
+    async def _stop(self, nodes: Iterable[asyncio.Task[None]]) -> None:
+        """Stop the nodes, then what they stand on, and everybody around them."""
+        for supervisor in self.supervisors:
+            supervisor.finish()
+        await asyncio.gather(*nodes)
+        if self.server is not None:
+            await self.server.stop()
         for task in self._tasks:
             task.cancel()
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
@@ -157,6 +172,12 @@ class World:
                 raise outcome
         for client in self._clients:
             client.close()
+
+    async def _run_node(self, supervisor: Supervisor) -> None:
+        """Keep a node alive; the others begin when the first one has made the key that people use."""
+        if supervisor.node:
+            await self.supervisors[0].was_ready.wait()
+        await supervisor.run()
 
     # -- who lives in it ------------------------------------------------------------------------
 
@@ -213,24 +234,68 @@ class World:
             await asyncio.sleep(_QUIET_SAMPLE_SECONDS if quiet else _SAMPLE_SECONDS)
             if number % _SAMPLES_AN_INSPECTION == 0:
                 self.inspector.look()
-            text = self.supervisor.render_metrics()
-            if text is not None:
-                values = {}
-                for line in text.decode().splitlines():
-                    if line.startswith("posthouse_") and "{" not in line:
-                        name, _, value = line.partition(" ")
-                        values[name.removeprefix("posthouse_")] = float(value)
-                self.records.samples.append(Sample(self._loop.now, self.supervisor.number, values))
+            for supervisor in self.supervisors:
+                self._sample_node(supervisor)
+
+    def _sample_node(self, supervisor: Supervisor) -> None:
+        text = supervisor.render_metrics()
+        if text is not None:
+            values = {}
+            for line in text.decode().splitlines():
+                if line.startswith("posthouse_") and "{" not in line:
+                    name, _, value = line.partition(" ")
+                    values[name.removeprefix("posthouse_")] = float(value)
+            self.records.samples.append(Sample(self._loop.now, supervisor.number, values))
 
     # -- helpers --------------------------------------------------------------------------------
 
-    def _http(self) -> HttpClient:
-        http = HttpClient(API_ADDRESS, API_PORT)
-        self._clients.append(http)
-        return http
+    def _make_server(self, place: Path) -> DatabaseServer:
+        return DatabaseServer(
+            self._loop,
+            self.disk,
+            self.offload,
+            clock=self.clock,
+            chance=generator(self.plan.seed, "database server"),
+            records=self.records,
+            place=place / "failover",
+        )
+
+    def _make_supervisors(self, place: Path) -> list[Supervisor]:
+        lives = count(1)
+        return [
+            Supervisor(
+                self.plan,
+                self._loop,
+                node=node,
+                numbers=lives,
+                home=self._home(node, place),
+                network=self.network,
+                ports=self._ports,
+                clock=self.clock,
+                records=self.records,
+                inspect=self._inspect,
+            )
+            for node in range(max(1, self.plan.nodes))
+        ]
+
+    def _home(self, node: int, place: Path) -> Home:
+        if self.server is None:
+            return OwnDisk(self.disk, self.offload)
+        directory = place / f"node-{node}"
+        directory.mkdir()
+        return Apart(self.server, node, directory)
+
+    def _doors(self) -> Doors:
+        clients = [HttpClient(api_address(supervisor.node), API_PORT) for supervisor in self.supervisors]
+        self._clients += clients
+        return Doors(clients, self._door_chance)
 
     def _api(self) -> ApiClient:
-        return ApiClient(self._http(), self.records, lambda: self.supervisor.key)
+        return ApiClient(self._doors(), self.records, self._key)
+
+    def _key(self) -> str | None:
+        """The API key that a node wrote down first."""
+        return next((supervisor.key for supervisor in self.supervisors if supervisor.key is not None), None)
 
     def _publisher(self, plan: PublisherPlan) -> Publisher:
         return Publisher(
@@ -246,7 +311,7 @@ class World:
         return Sender(
             self.records.sources[planned.number],
             self.plan,
-            http=self._http(),
+            doors=self._doors(),
             records=self.records,
             nonces=self._nonces,
             began=self.began,

@@ -164,6 +164,10 @@ CROSS JOIN LATERAL (
     WHERE o.event_key = d.event_key AND o.endpoint_key = d.endpoint_key FOR UPDATE
 ) AS l;
 
+-- name: events_there
+-- Which of these events there are; an outcome may be of one that a failover forgot.
+SELECT key FROM events WHERE key = ANY ($1::bigint[]);
+
 -- name: attempt_numbers
 -- When the attempt of a delivery with a given number started, if there is one, and the greatest number of it so far.
 SELECT g.n, a.started_at, a.greatest

@@ -84,6 +84,10 @@ INSERT INTO attempts (
 )
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: is_owed
+-- Whether there is an event; an outcome may be of one that the store has forgotten.
+SELECT EXISTS (SELECT 1 FROM events WHERE key = ?1);
+
 -- name: attempt_numbers
 -- When the attempt with this number started, if there is one, and the greatest number so far.
 SELECT max(started_at) FILTER (WHERE number = ?3), coalesce(max(number), 0)

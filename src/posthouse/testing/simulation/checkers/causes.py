@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from posthouse.core.model import slot_of
 from posthouse.testing.simulation.evidence import FOREVER, Evidence
 from posthouse.testing.simulation.plan import Mood
 from posthouse.testing.simulation.records import Received
@@ -31,6 +32,15 @@ def rival(evidence: Evidence, request: Received) -> str | None:
         if ruled and evidence.noticed_by(reign) >= evidence.signed(request).low:
             return "after a rival"
     return None
+
+
+def taken_over(evidence: Evidence, request: Received) -> str | None:
+    """Another node took the slot, which this one had not given up, while the outcome was unsettled."""
+    key = evidence.key_of.get(request.endpoint)
+    until = settled_by(evidence, request)
+    if key is None or evidence.lost_at(request.life, slot_of(key), evidence.signed(request).low, until) is None:
+        return None
+    return "after a takeover"
 
 
 def end_of_life(evidence: Evidence, request: Received) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from posthouse.core.health import FAILURES_IN_A_ROW, FAILURES_OF_LAST, LAST
-from posthouse.core.model import EndpointState
+from posthouse.core.model import EndpointState, slot_of
 from posthouse.testing.simulation.evidence import FOREVER, Evidence
 from posthouse.testing.simulation.records import Change
 
@@ -41,6 +41,7 @@ class Downs:
 
     def __init__(self, evidence: Evidence, endpoint_key: int) -> None:
         self._evidence = evidence
+        self._slot = slot_of(endpoint_key)
         number = evidence.number_of.get(endpoint_key, -1)
         self._record = evidence.endpoint.get(number)
         self.is_whole = True
@@ -53,7 +54,7 @@ class Downs:
                 self.is_whole = False
                 self._unsure += attempt.outcome != "success"
                 continue
-            life = next((x.number for x in reversed(evidence.records.lives) if x.began_at <= span.high), 0)
+            life = evidence.life_of((event_key, endpoint_key), attempt, span)
             sending = Sending(span.low, span.low + attempt.total_us / 1e6, attempt.outcome, attempt.status, life)
             # Those of one batch have all of this in common, but for the event.
             found[attempt.started_at, attempt.total_us, attempt.status, 0 if batched else event_key] = sending
@@ -123,6 +124,9 @@ class Downs:
             effect = evidence.effect(call.call)
             if call.change in {Change.STATE, Change.DELETE, Change.ORDER} and effect.high >= last.ended:
                 until = min(until, max(effect.low, last.ended))
+        for move in evidence.records.moves:
+            if move.slot == self._slot and not move.given_up and move.at >= last.began:
+                until = min(until, max(move.at, last.ended))
         for reign in evidence.records.reigns:
             if evidence.noticed_by(reign) >= last.ended:
                 until = min(until, max(reign.at, last.ended))

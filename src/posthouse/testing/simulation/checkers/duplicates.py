@@ -27,6 +27,7 @@ def _explain(evidence: Evidence, pair: Pair, first: Received, again: Received) -
     cause = (
         _operator(evidence, pair, first, again)
         or causes.rival(evidence, first)
+        or causes.taken_over(evidence, first)
         or _end_of_life(evidence, first, again)
         or causes.unknown(evidence, first)
     )

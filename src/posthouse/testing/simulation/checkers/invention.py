@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from posthouse.testing.simulation.checkers import shapes
 from posthouse.testing.simulation.checkers.loss import accepted_span, is_test
-from posthouse.testing.simulation.evidence import Evidence
+from posthouse.testing.simulation.evidence import Evidence, Span
 from posthouse.testing.simulation.records import EndpointRecord, Received
 from posthouse.testing.simulation.rows import EventRow
 
@@ -47,10 +47,15 @@ def _check_request(evidence: Evidence, request: Received) -> None:
     rows = []
     for event_id in request.event_ids:
         row = evidence.event_of.get((record.tenant, event_id))
+        keys = {evidence.key_of.get(request.endpoint, 0)}
+        ghost = evidence.ghost_of(request, event_id)
+        if ghost is not None:
+            records.counts["ghosts"] += 1
+            row, keys = ghost
         if row is None:
             records.find("I2 loss", f"{event_id} was delivered, and is not in the store", request.at)
             return
-        if evidence.key_of.get(request.endpoint) not in row.owed:
+        if keys.isdisjoint(row.owed):
             records.find(LAW, f"{row.id} was sent to endpoint {request.endpoint}, which it is not owed to", request.at)
         if shapes.withheld(record.rules, row) is not None:
             message = f"{row.id} was sent to endpoint {request.endpoint}, whose rules cannot be evaluated for it"
@@ -101,7 +106,7 @@ def _check_signature(evidence: Evidence, record: EndpointRecord, request: Receiv
         if when.high < secret.since or expired:
             message = f"{request.event_id} is signed for endpoint {record.number} with a secret that is not valid"
             evidence.records.find(LAW, message, request.at)
-    sure = [s for s in record.secrets if s.sure_at is not None and s.sure_at <= when.low]
+    sure = [s for s in record.secrets if s.sure_at is not None and _known_by(evidence, s.sure_at) <= when.low]
     if not sure:
         return
     newest = max(sure, key=lambda s: s.sure_at or 0.0)
@@ -109,3 +114,8 @@ def _check_signature(evidence: Evidence, record: EndpointRecord, request: Receiv
     if newest not in made_by.values() and all(s.since > request.at for s in later):
         message = f"{request.event_id} is not signed with the newest secret of endpoint {record.number}"
         evidence.records.find(LAW, message, request.at)
+
+
+def _known_by(evidence: Evidence, at: float) -> float:
+    """When every node knows a secret that was surely there at some time."""
+    return evidence.known_by(Span(at, at)).high

@@ -80,17 +80,22 @@ def _check_endpoint(evidence: Evidence, host: int, key: int) -> None:
 
 
 def _is_calm(evidence: Evidence, host: int, begin: float, end: float) -> bool:
-    """Whether one life served all the time, and nothing was wrong with its disk, its network or its clock."""
-    serving = any(
-        (life.ready_at or FOREVER) <= begin and (life.stopping_at or life.ended_at or FOREVER) >= end
+    """Whether each node served all the time, and nothing was wrong with its disk, its network or its clock."""
+    serving = {
+        life.node
         for life in evidence.records.lives
-    )
+        if (life.ready_at or FOREVER) <= begin and (life.stopping_at or life.ended_at or FOREVER) >= end
+    }
     kinds = {
         trouble.kind
         for trouble in evidence.records.troubles
         if trouble.overlaps(begin, end) and trouble.host in {None, host}
     }
-    return serving and not kinds - {"api wire"} and not _is_reigned(evidence, begin, end)
+    return (
+        len(serving) == max(1, evidence.plan.nodes)
+        and not kinds - {"api wire"}
+        and not _is_reigned(evidence, begin, end)
+    )
 
 
 def _is_reigned(evidence: Evidence, begin: float, end: float) -> bool:

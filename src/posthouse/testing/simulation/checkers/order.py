@@ -91,7 +91,7 @@ def _check_held(evidence: Evidence, record: EndpointRecord) -> None:
 
 
 def _is_held(evidence: Evidence, calls: list[EndpointCall], span: Span) -> bool:
-    possible = evidence.possible(calls, span.low, span.high)
+    possible = evidence.possible(calls, span.low, span.high, anywhere=True)
     return all(
         call is not None
         and (call.change is Change.DELETE or (call.change is Change.STATE and call.value is EndpointState.PAUSED))

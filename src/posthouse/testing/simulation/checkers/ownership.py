@@ -4,7 +4,7 @@ from typing import Final
 
 from posthouse.core.model import slot_of
 from posthouse.testing.simulation.evidence import FOREVER, Evidence
-from posthouse.testing.simulation.records import Reign
+from posthouse.testing.simulation.records import Move, Received, Reign
 
 LAW = "I5 single owner"
 
@@ -13,11 +13,33 @@ _AGES_MS: Final = 1 << 50  #: longer than any history
 
 
 def check(evidence: Evidence) -> None:
-    """Hold every reign of a rival against rows and requests."""
+    """Hold every reign of a rival, and every slot that changed hands, against rows and requests."""
+    for request in evidence.records.received:
+        _check_owner(evidence, request)
     for reign in evidence.records.reigns:
         _check_rows(evidence, reign)
         _check_late_rows(evidence, reign)
         _check_requests(evidence, reign)
+
+
+def _check_owner(evidence: Evidence, request: Received) -> None:
+    """Who had lost a slot, or given it up, sent nothing for it any more."""
+    key, names = evidence.key_of.get(request.endpoint), evidence.records.names
+    moves = () if key is None else evidence.moves_of.get(slot_of(key), ())
+    left = evidence.signed(request)
+    lost: Move | None = None
+    for move in moves:
+        if move.at > request.at:
+            break
+        if move.after is not None and names.get(move.after) == request.life:
+            lost = None
+        elif move.before is not None and names.get(move.before) == request.life and move.at + _CLOSE < left.low:
+            lost = move
+    if moves:
+        evidence.records.counts["owners checked"] += 1
+    if lost is not None:
+        message = f"{request.event_id} was sent to endpoint {request.endpoint} by life {request.life}, after {lost}"
+        evidence.records.find(LAW, message, request.at)
 
 
 def _check_rows(evidence: Evidence, reign: Reign) -> None:

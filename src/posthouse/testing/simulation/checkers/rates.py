@@ -35,7 +35,7 @@ def _by_rate(
     calls = [call for call in record.calls if call.change in {Change.CREATE, Change.RATE}]
 
     def rates(begin: float, end: float) -> set[str | None]:
-        possible = [call for call in evidence.possible(calls, begin, end) if call is not None]
+        possible = [call for call in evidence.possible(calls, begin, end, anywhere=True) if call is not None]
         return {record.rules.rate if call.change is Change.CREATE else call.value for call in possible}
 
     return _runs(sendings, rates)

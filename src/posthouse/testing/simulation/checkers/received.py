@@ -48,20 +48,22 @@ def _check_answers(evidence: Evidence, source: SourceRecord, letter: Letter) -> 
     for call in letter.posts:
         if letter.forged and call.outcome is Outcome.DONE and source.plan.provider != "connectwise":
             evidence.records.find(LAW, f"{letter.body[:60]!r} is forged, and was taken", call.ended_at)
-        if not letter.forged and call.status == _REFUSED and _surely_counts(source, letter, call.sent_at):
+        if not letter.forged and call.status == _REFUSED and _surely_counts(evidence, source, letter, call.sent_at):
             evidence.records.find(LAW, f"{letter.body[:60]!r} is genuine, and was refused", call.ended_at)
         if call.outcome is Outcome.DONE and _was_refusing(evidence, source, Span(call.sent_at, call.ended_at or 0.0)):
             message = f"{letter.body[:60]!r} was taken while source {source.plan.number} refused everything"
             evidence.records.find(LAW, message, call.ended_at)
 
 
-def _surely_counts(source: SourceRecord, letter: Letter, at: float) -> bool:
+def _surely_counts(evidence: Evidence, source: SourceRecord, letter: Letter, at: float) -> bool:
     """Whether a letter's secret was one of the source from some time before ``at`` on, and stayed so."""
-    return any(_is_newest(known, at) for known in source.secrets if known.value == letter.secret)
+    return any(_is_newest(evidence, known, at) for known in source.secrets if known.value == letter.secret)
 
 
-def _is_newest(known: SecretRecord, at: float) -> bool:
-    return known.sure_at is not None and known.sure_at <= at and known.until_ms is None
+def _is_newest(evidence: Evidence, known: SecretRecord, at: float) -> bool:
+    if known.sure_at is None or known.until_ms is not None:
+        return False
+    return evidence.known_by(Span(known.sure_at, known.sure_at)).high <= at
 
 
 def _was_refusing(evidence: Evidence, source: SourceRecord, span: Span) -> bool:
@@ -77,13 +79,13 @@ def _was_paused(evidence: Evidence, source: SourceRecord, span: Span) -> bool:
         if change.verb is SourceVerb.PAUSE
         and change.call.outcome is Outcome.DONE
         and change.call.ended_at is not None
-        and change.call.ended_at <= span.low
+        and evidence.spread(change.call).high <= span.low
     ]
     if not paused:
         return False
     since = max(call.sent_at for call in paused)
     resumed = [
-        evidence.effect(change.call)
+        evidence.spread(change.call)
         for change in source.calls
         if change.verb is SourceVerb.RESUME and change.call.may_have_worked
     ]

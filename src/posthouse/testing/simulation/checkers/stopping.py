@@ -21,7 +21,7 @@ def check(evidence: Evidence) -> None:
                 life.stopping_at, life.ended_at, "disk", "freeze", "wire"
             ):
                 _check_requests(evidence, life, life.stopping_at, life.ended_at)
-                _check_calls(evidence, life.stopping_at, life.ended_at)
+                _check_calls(evidence, life.node, life.stopping_at, life.ended_at)
 
 
 def _check_time(evidence: Evidence, life: Life, stopping_at: float, ended_at: float) -> None:
@@ -48,11 +48,12 @@ def _check_requests(evidence: Evidence, life: Life, stopping_at: float, ended_at
             evidence.records.find(LAW, message, request.ended_at)
 
 
-def _check_calls(evidence: Evidence, stopping_at: float, ended_at: float) -> None:
+def _check_calls(evidence: Evidence, node: int, stopping_at: float, ended_at: float) -> None:
     """Who had asked the API before gets an answer."""
     for call in evidence.records.calls:
         if (
             call.outcome is Outcome.UNKNOWN
+            and call.node == node
             and call.status is None
             and call.sent_at < stopping_at - 0.05
             and stopping_at < (call.ended_at or 0) <= min(ended_at + _CLOSE, stopping_at + _GRACE)

@@ -63,7 +63,9 @@ def _explain(evidence: Evidence, pair: Pair, request: Received) -> None:
 
 def _is_excused(evidence: Evidence, request: Received) -> bool:
     """Whether there is a cause for which a request may be missing in the books; it is counted."""
-    cause = causes.rival(evidence, request) or causes.end_of_life(evidence, request)
+    cause = (
+        causes.rival(evidence, request) or causes.taken_over(evidence, request) or causes.end_of_life(evidence, request)
+    )
     if cause is None and evidence.is_troubled(evidence.signed(request).low, request.at, "wire", host=request.host):
         cause = "and came late"
     if cause is not None:
