@@ -18,7 +18,7 @@ from posthouse.config import Config
 from posthouse.core.health import PROBE_SECONDS_MAX, RAMP_FACTOR
 from posthouse.core.model import Environment
 from posthouse.drills.measures import most_within
-from posthouse.engine import jobs, ownership, sweeper, timers
+from posthouse.engine import jobs, membership, ownership, sweeper, timers
 from posthouse.gateway.books import Books
 from posthouse.gateway.endpoint_input import EndpointSpec
 from posthouse.inbox import inbox, keeper
@@ -124,6 +124,8 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
     """Lives histories in virtual time, one after the other on the same store, each with a node of its own."""
     monkeypatch.setattr(ownership, "LEASE_MS", 3 * HOUR * 1_000)
     monkeypatch.setattr(ownership, "LEASE_RENEW_MS", HOUR * 1_000)
+    monkeypatch.setattr(membership, "_LEASE_SECONDS", 3 * HOUR)
+    monkeypatch.setattr(membership, "_RENEW_SECONDS", HOUR)
     monkeypatch.setattr(sweeper, "SWEEP_SECONDS", HOUR)
     monkeypatch.setattr(jobs, "LOOK_SECONDS", HOUR)
     monkeypatch.setattr(timers, "_SLEEP_MS_MAX", HOUR * 1_000)

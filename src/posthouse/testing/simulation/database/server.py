@@ -10,6 +10,7 @@ from typing import Any, Final
 import apsw
 
 from posthouse.core.errors import PosthouseError
+from posthouse.store.postgres.readers import STAND_STILL
 from posthouse.store.sqlite.connection import BusyPolling, connect_reader, connect_writer
 from posthouse.store.sqlite.store import DATABASE, SqliteStore, open_sqlite
 from posthouse.testing.disk import Disk
@@ -186,6 +187,8 @@ class DatabaseServer:
         if text == "COMMIT":
             operation, backend.prepared = backend.prepared, None
             return await self._run(operation, "COMMIT", life)
+        if text == STAND_STILL:  # nothing is dropped here
+            return Reply([], "LOCK TABLE")
         if text.startswith(("BEGIN", "ROLLBACK")):
             backend.prepared = None
             return Reply([], text.partition(" ")[0])
