@@ -201,6 +201,7 @@ ALLOWED: dict[str, Any] = {
     "endpoints.state": st.sampled_from(["active", "deleted"]),
     "sources.state": st.sampled_from(["active", "paused"]),
     "jobs.state": st.sampled_from(["running", "failed"]),
+    "feed_commits.size": st.integers(1, 1_000),
     "bygone_deliveries.state": st.sampled_from(["owed", "delivered", "exhausted", "discarded"]),
     "bygone_deliveries.reason": st.sampled_from(["", "cancelled"]),
     "bygone_requests.figure": st.sampled_from(["received", "read", "readings"]),
