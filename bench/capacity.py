@@ -17,7 +17,7 @@ import msgspec
 RESULTS = Path(__file__).resolve().parent / "results"
 DAY = 86_400
 MB, GB, TB = 1e6, 1e9, 1e12
-CONNECTIONS = 9  #: of a node to its database
+CONNECTIONS = 10  #: of a node to its database
 BEATS = 3 / 2  #: transactions of a node a second: every two seconds a beat, a renewal, a look at the slots
 SHORT, LONG = 450, 2_048  #: the sizes of data that were measured
 
