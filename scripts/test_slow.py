@@ -1,7 +1,7 @@
 """What takes minutes: real nodes, simulated histories, planted bugs. Arguments go to pytest.
 
 Real nodes wait a lot, for their clocks and for each other, and leave the processors idle meanwhile. Simulated ones know
-only virtual time: they are simulated beside the real ones, while these wait.
+only virtual time: they are simulated beside the real ones, while these wait. Rigs measure and kill: they come alone.
 """
 
 import sys
@@ -11,9 +11,9 @@ from contextlib import ExitStack
 import postgres
 import steps
 
-#: Folders of tests that run together, and on how many processes. Drills and nodes wait as long as they work. Rigs come
-#: one at a time: they measure and kill.
-REAL = {("integration", "e2e", "model"): 3, ("postgres",): 2, ("rigs",): 0}
+#: Folders of tests that run together, and on how many processes. Drills and nodes wait as long as they work.
+REAL = {("integration", "e2e", "model"): 3, ("postgres",): 2}
+RIGS = ("rigs",)
 SECONDS_MAX = 1_800
 SIMULATED_SECONDS_MAX = 2_700  #: while all the real ones have precedence
 SEEDS = ("--first", "23", "--seeds", "100")  #: tests/simulation lives the first 23
@@ -29,11 +29,11 @@ def main(arguments: list[str]) -> int:
         }
         lives = [running.enter_context(simulate(name, command)) for name, command in simulated.items()]
         for names, workers in REAL.items():
-            # What is to be proved about disks is proved on one.
-            command, in_memory = tests(names, workers, arguments), "rigs" not in names
-            good &= steps.run(" and ".join(names), command, seconds_max=SECONDS_MAX, in_memory=in_memory)
+            command = tests(names, workers, arguments)
+            good &= steps.run(" and ".join(names), command, seconds_max=SECONDS_MAX, in_memory=True)
         for step in lives:
             good &= step.finish()
+    good &= steps.run("rigs", tests(RIGS, 0, arguments), seconds_max=SECONDS_MAX)  # on a real disk
     good &= steps.run("mutants", ["python", "scripts/mutants.py"], seconds_max=SECONDS_MAX, in_memory=True)
     return 0 if good else 1
 

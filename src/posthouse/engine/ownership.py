@@ -235,10 +235,12 @@ class Leases:
                 self.unquiet.pop(slot, None)
 
     async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            wait = self._membership.next_look
-            await _wait(self._doubted, min(HEED_SECONDS, wait))
-            await _wait(self._hurry, wait - HEED_SECONDS)
+            began = loop.time()  # all waits count from here: who stood still meanwhile is late already
+            due = began + self._membership.next_look
+            await _wait(self._doubted, min(began + HEED_SECONDS, due))
+            await _wait(self._hurry, due)
             try:
                 await self._take()
             except PosthouseError as error:
@@ -247,9 +249,9 @@ class Leases:
                 log(Log.LOOP_FAILED, exc_info=error, loop="leases")
 
 
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Until it is set, or the time is over."""
-    if seconds > 0:
+async def _wait(event: asyncio.Event, until: float) -> None:
+    """Until it is set, or it is that late by the loop's clock."""
+    if until > asyncio.get_running_loop().time():
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(until):
                 await event.wait()

@@ -34,7 +34,7 @@ async def test_unknown_paths_are_not_found(house: QuietHouse, path: str) -> None
     assert_problem(answer, 404, "not_found")
 
 
-@pytest.mark.parametrize("path", ["/v1/feed", "/v1/nothing", "/v1/endpoints/"])
+@pytest.mark.parametrize("path", ["/v1/feeds", "/v1/nothing", "/v1/endpoints/"])
 async def test_unknown_resources_are_not_found(client: httpx2.AsyncClient, path: str) -> None:
     assert_problem(await client.get(path), 404, "not_found")
 
