@@ -111,7 +111,7 @@ async def run(folder: Path, *, kills: int, place: str, seed: int) -> Figures:
         await administer(cluster, "CREATE DATABASE shop")
         dsn = cluster.dsn("shop")
         own = ("--database" if place == "store" else "--outbox", dsn)
-        program = (str(HERE / "outbox_node.py"), *own) if place == "store" else (*SERVE, *own)
+        program = (*SERVE, *own)
         looker = await asyncpg.connect(dsn)
         with rig_node(folder, program) as node:
             if place == "elsewhere":

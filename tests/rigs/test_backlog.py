@@ -1,5 +1,6 @@
 """Law: a dead endpoint's backlog, however large, neither delays the others nor fills the memory."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -17,7 +18,7 @@ async def test_a_healthy_endpoint_is_served_at_once_next_to_a_huge_backlog(tmp_p
     assert not figures.faults()
 
 
-async def test_a_healthy_endpoint_is_served_at_once_next_to_a_huge_backlog_in_a_database(tmp_path: Path) -> None:
+def test_a_healthy_endpoint_is_served_at_once_next_to_a_huge_backlog_in_a_database(tmp_path: Path) -> None:
     with durable_server() as (cluster, database):
-        figures = await backlog_rig.run(tmp_path, deliveries=DELIVERIES, database=cluster.dsn(database))
+        figures = asyncio.run(backlog_rig.run(tmp_path, deliveries=DELIVERIES, database=cluster.dsn(database)))
     assert not figures.faults()

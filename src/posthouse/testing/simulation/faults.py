@@ -301,8 +301,9 @@ class Faults:
                 self._records.note(self._loop.now, "the rival leaves")
             else:
                 await asyncio.sleep(_RIVAL_PAUSE)
-        if reign.until is None:  # the node's next life takes everything
+        if reign.until is None:  # the node's next life takes everything, and what this one took back is not known
             reign.until = self._loop.now
+            reign.slots, reign.before = frozenset(), frozenset()
 
     def _is_open(self, life: int) -> bool:
         """Whether the store is still that of this life, serves, and the disk is well enough for a rival."""
