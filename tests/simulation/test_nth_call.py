@@ -155,8 +155,8 @@ def allowed(call: Call, error: DiskError, when: str, file: FileKind | None) -> s
         return {"not opened"}
     if when == "closing":  # in the last checkpoint, when everything has its answer
         return {"unnoticed", "failed"}
-    if call is Call.READ:  # by the writer, or only by somebody who reads
-        return {"failed", "unnoticed"}
+    if call is Call.READ:  # by the writer, or only by somebody who reads, perhaps to see who else is registered
+        return {"failed", "unnoticed", "refused"}
     if file is FileKind.DATABASE and call is Call.WRITE and error is not DiskError.IO:
         return {"unnoticed"}  # the log has everything, and the checkpoint can wait for room
     return {"failed"}
