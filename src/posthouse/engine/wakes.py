@@ -45,14 +45,11 @@ class Wakes(Generic[Item]):
         """Forget all of them, and take no more."""
         self._closed = True
         self._heap.clear()
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        self._disarm()
 
     def fire(self) -> None:
-        """Wake everybody whose time has come."""
-        self._handle = None
-        self._handle_at = NEVER
+        """Wake everybody whose time has come; also between times, for whoever knows that the clock has moved."""
+        self._disarm()
         now = self._clock.monotonic()
         try:
             while self._heap and self._heap[0][0] <= now:
@@ -63,11 +60,15 @@ class Wakes(Generic[Item]):
         finally:
             self._arm()  # one that cannot be woken must not keep the others asleep
 
-    def _arm(self) -> None:
-        if self._handle is not None:
+    def _disarm(self) -> None:
+        if self._handle is not None:  # a timer that nobody holds any more would arm another one each time it fires
             self._handle.cancel()
             self._handle = None
-        self._handle_at = self._heap[0][0] if self._heap else NEVER
+        self._handle_at = NEVER
+
+    def _arm(self) -> None:
+        self._disarm()
         if self._heap and not self._closed:
+            self._handle_at = self._heap[0][0]
             wait = max(0.0, self._handle_at - self._clock.monotonic())
             self._handle = asyncio.get_running_loop().call_later(wait, self.fire)

@@ -206,3 +206,15 @@ async def test_a_close_by_somebody_who_is_woken_ends_it() -> None:
     wakes.fire()
     assert woken == ["a"]
     assert wakes._handle is None
+
+
+async def test_looking_between_times_leaves_one_timer(bench: Bench) -> None:
+    """Each timer that was left over would arm another one for ever."""
+    bench.wakes.set(Sleeper("a"), 10.0)
+    first = bench.wakes._handle
+    for _ in range(3):
+        bench.look()
+    assert first is not None
+    assert first.cancelled()
+    assert bench.timer_in() == pytest.approx(10.0, abs=1.0)
+    bench.wakes.close()
