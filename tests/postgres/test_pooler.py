@@ -63,8 +63,7 @@ async def equip(cluster: Cluster, pooler: Pooler, role: str) -> None:
     assert len(lines) == len(ROLE) + 1  # the schema and the disk that is not waited for, but the isolation is as it is
     for line in lines:
         await administer(cluster, line)
-    ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{}'"
-    await administer(cluster, ends.format(role))
+    await pooler.reconnect(role)
 
 
 @pytest.mark.parametrize("ignored", [(), ASKED])

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final, Self
 from urllib.parse import quote
 
+import asyncpg
+
 from posthouse.testing.postgres.cluster import NOBODY, Cluster, NoPostgres, as_nobody
 
 PORT: Final = 54_322  #: names the socket only
@@ -24,6 +26,7 @@ listen_addr =
 unix_socket_dir = {folder}
 auth_type = trust
 auth_file = {folder}/users
+admin_users = {users}
 pool_mode = transaction
 default_pool_size = {backends}
 ignore_startup_parameters = {ignored}
@@ -59,6 +62,7 @@ class Pooler:
                 own_port=PORT,
                 folder=folder,
                 backends=BACKENDS,
+                users=", ".join(users),
                 ignored=", ".join(ignored),
             )
         )
@@ -84,6 +88,14 @@ class Pooler:
         """The address of a database behind it."""
         more = "".join(f"&{name}={quote(value, safe='')}" for name, value in options.items())
         return f"postgresql:///{database}?host={quote(str(self._folder), safe='')}&port={PORT}&user={user}{more}"
+
+    async def reconnect(self, user: str) -> None:
+        """Let it connect to the server anew for what is asked of it from now on, as ``user``, one of its users."""
+        console = await asyncpg.connect(self.dsn("pgbouncer", user))
+        try:
+            await console.execute("RECONNECT")
+        finally:
+            await console.close()
 
     def stop(self) -> None:
         """End it. Idempotent."""
