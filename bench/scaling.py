@@ -26,6 +26,7 @@ import msgspec
 import sink
 import subjects
 
+from posthouse.core.model import SLOTS
 from posthouse.sdk.client import Client
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -35,7 +36,6 @@ PERIOD_US: Final = 20_000
 WARM_UP_SECONDS: Final = 3
 SPREAD_SECONDS_MAX: Final = 60.0
 LOOK_SECONDS: Final = 0.25
-SLOTS: Final = 256
 GROUPS: Final = (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup"))
 
 

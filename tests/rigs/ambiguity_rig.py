@@ -8,7 +8,6 @@ import sys
 from typing import Final
 
 from cutting_proxy import CuttingProxy
-from pg_server import durable_server
 
 from posthouse.drills.drill import Drill
 from posthouse.drills.events import outgoing
@@ -16,6 +15,7 @@ from posthouse.drills.ground import Ground, common_rules
 from posthouse.drills.index import play
 from posthouse.drills.plan import Plan
 from posthouse.drills.report import Findings, Report, Then
+from posthouse.testing.postgres.durable import durable_server
 
 RATE: Final = 200.0
 LANES: Final = ("intake", "settle", "pulse")

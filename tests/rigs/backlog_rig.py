@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from pg_server import durable_server
 from rig_node import POLL_SECONDS, RigNode, rig_node
 
 from posthouse.core.ids import ENDPOINT, EVENT, make_id, next_key, parse_id
@@ -22,6 +21,7 @@ from posthouse.core.model import Environment, Event, Lane
 from posthouse.store.open import open_store
 from posthouse.store.protocol import AcceptRequest, NewEvent
 from posthouse.system import SystemClock
+from posthouse.testing.postgres.durable import durable_server
 from posthouse.testing.receiver import Answer, Received, Receiver
 
 FIRST_SECONDS_MAX = 5.0

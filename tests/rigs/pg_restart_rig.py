@@ -9,8 +9,6 @@ import time
 from collections import deque
 from typing import Final
 
-from pg_server import durable_server
-
 from posthouse.drills.drill import Drill
 from posthouse.drills.events import outgoing
 from posthouse.drills.ground import Ground, common_rules
@@ -18,6 +16,7 @@ from posthouse.drills.index import play
 from posthouse.drills.plan import Plan
 from posthouse.drills.report import Findings, Report, Then
 from posthouse.testing.postgres.cluster import Cluster
+from posthouse.testing.postgres.durable import durable_server
 
 RATE: Final = 200.0
 WELL_SECONDS: Final = 1.5

@@ -15,12 +15,12 @@ from typing import Final
 
 import msgspec
 
-from posthouse.drills.events import Outgoing
+from posthouse.core.model import SLOTS
+from posthouse.drills.events import Outgoing, keyed, place_of_keyed
 from posthouse.drills.fleet import Database, Fleet
 from posthouse.drills.ground import Ground
-from posthouse.drills.measures import Place, most_within, sequences
+from posthouse.drills.measures import longest_silence, most_within, sequences
 from posthouse.drills.plan import Plan
-from posthouse.drills.receivers import Inbox
 
 OTHERS: Final = ("b", "c")
 
@@ -103,7 +103,7 @@ def keep_order(*, takeovers: int, seed: int) -> OrderFigures:
         for number in range(FIFO_ENDPOINTS):
             ground.add_endpoint(f"e{number}", [f"drill.{number}"], order="fifo", timeout_ms=TIMEOUT_MS).trace = []
         fleet.until_spread()
-        publisher = ground.publish(_ordered(), rate=FIFO_EVENTS_PER_SECOND)
+        publisher = ground.publish(keyed(FIFO_ENDPOINTS, FIFO_KEYS), rate=FIFO_EVENTS_PER_SECOND)
         slowest, gentle = 0.0, []
         for number in range(takeovers):
             ground.pause(LIFE_SECONDS)
@@ -122,13 +122,17 @@ def keep_order(*, takeovers: int, seed: int) -> OrderFigures:
         ground.until_published()
         books = ground.settle()
         found = ground.reckon()
-        order = [sequences(inbox.trace or (), _place_of, gapless=True) for inbox in ground.inboxes]
+        order = [sequences(inbox.trace or (), place_of_keyed, gapless=True) for inbox in ground.inboxes]
+        pauses = (
+            longest_silence(inbox.came_at, since=since, until=until)
+            for inbox in ground.inboxes
+            for since, until in gentle
+        )
+        longest = max(pauses, default=0.0)
         return OrderFigures(
             takeovers=takeovers,
             slowest_takeover_s=round(slowest, 2),
-            longest_pause_s=round(
-                max((_pause(inbox, *span) for inbox in ground.inboxes for span in gentle), default=0), 2
-            ),
+            longest_pause_s=round(longest, 2),
             acknowledged=len(publisher.accepted),
             handled=sum(each.handled for each in order),
             inversions=sum(each.inversions for each in order),
@@ -155,7 +159,7 @@ def keep_rates(*, seconds: float, seed: int) -> RateFigures:
         fleet.others[victim].kill()
         ground.pause(began + seconds - time.monotonic())
         publisher.stop()
-        times = [[step.at for step in inbox.trace or () if step.status is None] for inbox in ground.inboxes]
+        times = [inbox.came_at for inbox in ground.inboxes]
         came = [sum(began <= at < began + seconds for at in each) for each in times]
         return RateFigures(
             seconds=seconds,
@@ -173,7 +177,7 @@ def _killed(ground: Ground, fleet: Fleet, name: str) -> float:
     node.kill()
     began = time.monotonic()
     ground.until(
-        lambda: process not in (owned := fleet.owners()).values() and len(owned) == 256,
+        lambda: process not in (owned := fleet.owners()).values() and len(owned) == SLOTS,
         seconds_max=4 * TAKEOVER_SECONDS_MAX,
         what="the takeover",
         every_s=LOOK_SECONDS,
@@ -181,28 +185,9 @@ def _killed(ground: Ground, fleet: Fleet, name: str) -> float:
     return time.monotonic() - began
 
 
-def _pause(inbox: Inbox, since: float, until: float) -> float:
-    """For how many seconds the endpoint got nothing, at most."""
-    times = [step.at for step in inbox.trace or () if step.status is None and since <= step.at <= until]
-    return max(later - earlier for earlier, later in zip([since, *times], [*times, until], strict=True))
-
-
-def _ordered() -> Iterator[Outgoing]:
-    for number in count(1):
-        for endpoint in range(FIFO_ENDPOINTS):
-            for key in range(FIFO_KEYS):
-                name = f"k{endpoint}-{key}"
-                yield Outgoing(f"{name}-{number}", f"drill.{endpoint}", b"{}", ordering_key=name)
-
-
 def _unordered() -> Iterator[Outgoing]:
     for number in count():
         yield Outgoing(f"e-{number}", f"drill.{number % RATE_ENDPOINTS}", b"{}")
-
-
-def _place_of(event: str) -> Place | None:
-    key, _, number = event.rpartition("-")
-    return key, int(number)
 
 
 def main(arguments: Sequence[str]) -> int:

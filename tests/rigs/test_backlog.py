@@ -6,7 +6,8 @@ from pathlib import Path
 
 import backlog_rig
 import pytest
-from pg_server import durable_server
+
+from posthouse.testing.postgres.durable import durable_server
 
 pytestmark = pytest.mark.rig
 

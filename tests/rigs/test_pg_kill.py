@@ -3,11 +3,11 @@
 import os
 
 import pytest
-from pg_server import durable_server
 
 from posthouse.drills.index import play
 from posthouse.drills.kills import KILLS, Kills
 from posthouse.drills.plan import Plan
+from posthouse.testing.postgres.durable import durable_server
 
 pytestmark = [pytest.mark.rig, pytest.mark.timeout(600)]
 

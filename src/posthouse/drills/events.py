@@ -45,6 +45,21 @@ def outgoing(types: Sequence[str], *, seed: int, total: int | None = None, prefi
         yield Outgoing(f"{prefix}-{number}", event_type, odd_json(chance).encode())
 
 
+def keyed(endpoints: int, keys: int) -> Iterator[Outgoing]:
+    """Events for so many endpoints with so many ordering keys each, in turn, without end: see ``place_of_keyed``."""
+    for number in count(1):
+        for endpoint in range(endpoints):
+            for key in range(keys):
+                name = f"k{endpoint}-{key}"
+                yield Outgoing(f"{name}-{number}", f"drill.{endpoint}", b'{"n":%d}' % number, ordering_key=name)
+
+
+def place_of_keyed(event: str) -> tuple[str, int]:
+    """The ordering key of such an event, and which one of it this is, from 1."""
+    key, _, number = event.rpartition("-")
+    return key, int(number)
+
+
 def digest_of(event_type: bytes, data: bytes) -> bytes:
     """What two deliveries of one event have in common."""
     return blake2b(event_type + b" " + data, digest_size=_DIGEST_BYTES).digest()

@@ -17,8 +17,8 @@ from posthouse.demo.node_process import SERVE, Node
 from posthouse.drills.ground import Ground
 from posthouse.drills.plan import DrillFailed
 from posthouse.testing.postgres.cluster import Cluster, NoPostgres
-from posthouse.testing.postgres.databases import EMPTY, connect, make_database
-from posthouse.testing.postgres.replication import free_ports
+from posthouse.testing.postgres.databases import connect
+from posthouse.testing.postgres.durable import durable_server
 
 SPREAD_SECONDS_MAX: Final = 60.0  #: until all nodes own their share
 LOOK_SECONDS: Final = 0.25
@@ -37,15 +37,12 @@ class Database:
     @contextlib.contextmanager
     def made(cls) -> Iterator[Self]:
         """One, for as long as it is needed. Raises DrillFailed if there is no PostgreSQL on this machine."""
-        (port,) = free_ports(1)
-        try:
-            cluster = Cluster.start(durable=True, listen_addresses="127.0.0.1", port=str(port), autovacuum="on")
-        except NoPostgres as error:
-            raise DrillFailed(str(error)) from error
-        try:
-            yield cls(cluster, asyncio.run(make_database(cluster, template=EMPTY)))
-        finally:
-            cluster.stop()
+        with contextlib.ExitStack() as stack:
+            try:
+                cluster, name = stack.enter_context(durable_server())
+            except NoPostgres as error:
+                raise DrillFailed(str(error)) from error
+            yield cls(cluster, name)
 
     @property
     def dsn(self) -> str:

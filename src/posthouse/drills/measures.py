@@ -53,6 +53,12 @@ def latencies(
     return found
 
 
+def longest_silence(times: Iterable[float], *, since: float, until: float) -> float:
+    """The longest time between ``since`` and ``until`` in which nothing came. Ascending times, seconds."""
+    within = [at for at in times if since <= at <= until]
+    return max(later - earlier for earlier, later in zip([since, *within], [*within, until], strict=True))
+
+
 def most_within(times: Sequence[float], seconds: float) -> int:
     """The most of these times, which ascend, that lie within any span of less than so many seconds."""
     most = first = 0

@@ -70,6 +70,11 @@ class Inbox:
         self._held: dict[_Connection, tuple[str, Seen]] = {}
         self._late: dict[_Connection, asyncio.TimerHandle] = {}
 
+    @property
+    def came_at(self) -> list[float]:
+        """When each request came, monotonic, if there is a trace."""
+        return [step.at for step in self.trace or () if step.status is None]
+
     def wants(self, event_type: str) -> bool:
         """Whether an event of this type is owed to it."""
         return event_type in self.types or "*" in self.types

@@ -10,13 +10,12 @@ import msgspec
 from posthouse.core.limits import IN_FLIGHT_PER_ENDPOINT, LEASE_MS
 from posthouse.demo.node_process import SERVE
 from posthouse.drills.drill import Drill
-from posthouse.drills.events import Outgoing
+from posthouse.drills.events import keyed, place_of_keyed
 from posthouse.drills.faulty_node import SWITCH_FILE, Switch
 from posthouse.drills.fleet import Database, Fleet
 from posthouse.drills.ground import Ground, common_rules
-from posthouse.drills.measures import Place, sequences
+from posthouse.drills.measures import longest_silence, sequences
 from posthouse.drills.plan import Plan
-from posthouse.drills.receivers import Inbox
 from posthouse.drills.recording import Kind
 from posthouse.drills.report import Findings, Then
 
@@ -82,7 +81,7 @@ class Standstill(Drill):
         with Fleet(ground, self._database, OTHERS) as fleet:
             ground.do("the nodes take their shares", 0.05, to=0.2, seconds=15.0)
             fleet.until_spread()
-            publisher = ground.publish(_events(), rate=RATE)
+            publisher = ground.publish(keyed(ENDPOINTS, KEYS), rate=RATE)
             ground.do("load, all is well", 0.2, to=0.3, seconds=BEFORE_SECONDS)
             ground.pause(BEFORE_SECONDS)
             stopped_at, alarm = self._stand_still(ground, fleet)
@@ -95,9 +94,9 @@ class Standstill(Drill):
             ground.until_published()
             books = ground.settle()
         found = ground.reckon()
-        silences = [_longest_silence(inbox, since=stopped_at, until=going_on_at) for inbox in ground.inboxes]
+        silences = [longest_silence(inbox.came_at, since=stopped_at, until=going_on_at) for inbox in ground.inboxes]
         free, ordered = silences[::2], silences[1::2]
-        seen = [sequences(inbox.trace or (), _place_of, gapless=True) for inbox in ground.inboxes[1::2]]
+        seen = [sequences(inbox.trace or (), place_of_keyed, gapless=True) for inbox in ground.inboxes[1::2]]
         then = [
             Then("longest time that an endpoint got nothing", round(max(free), 2), "≤", TAKEN_OVER_SECONDS_MAX, "s"),
             Then(
@@ -155,25 +154,3 @@ def _named_as_dead(ground: Ground) -> set[str]:
     lines = ground.node.log.read_text("utf-8", errors="replace").splitlines()
     said = [msgspec.json.decode(line) for line in lines if '"node_dead"' in line]
     return {line["node"] for line in said}
-
-
-def _longest_silence(inbox: Inbox, *, since: float, until: float) -> float:
-    """For how many seconds the endpoint got no request, at most."""
-    times = [step.at for step in inbox.trace or () if step.status is None and since <= step.at <= until]
-    return max(later - earlier for earlier, later in zip([since, *times], [*times, until], strict=True))
-
-
-def _events() -> Iterator[Outgoing]:
-    """Events with ordering keys, for all endpoints in turn, without end."""
-    number = 0
-    while True:
-        number += 1
-        for endpoint in range(ENDPOINTS):
-            for key in range(KEYS):
-                name = f"k{endpoint}-{key}"
-                yield Outgoing(f"{name}-{number}", f"drill.{endpoint}", b'{"n":%d}' % number, ordering_key=name)
-
-
-def _place_of(event: str) -> Place | None:
-    key, _, number = event.rpartition("-")
-    return key, int(number)

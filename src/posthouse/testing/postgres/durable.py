@@ -1,4 +1,4 @@
-"""A PostgreSQL that keeps what it acknowledges, with an empty database, for rigs that end processes."""
+"""A PostgreSQL that keeps what it acknowledges, with an empty database, for rigs and drills that end processes."""
 
 import asyncio
 from collections.abc import Iterator
