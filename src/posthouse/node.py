@@ -15,6 +15,7 @@ from posthouse.config import Config
 from posthouse.core.address import AddressPolicy
 from posthouse.core.errors import PosthouseError
 from posthouse.core.failpoints import Reach, pass_by
+from posthouse.core.limits import LEASE_MS
 from posthouse.core.model import SLOTS
 from posthouse.core.nodes import Role
 from posthouse.core.ports import Clock, Entropy
@@ -231,8 +232,7 @@ class Node:
         gateway = self.gateway
         await self.prepare(keep_first_key=keep_first_key, former=former)
         await self._keeper.start()
-        owners = await self._ports.store.ownership.owners()
-        await self.engine.start(leased_until=max((until for _, _, until in owners.values()), default=0))
+        await self.engine.start(leased_until=await self._leased_until())
         self.inbox.start()
         self._recovery.start()
         if self._role is not Role.EDGE:
@@ -240,6 +240,12 @@ class Node:
         self._follower.start()
         self._retention.start()
         self._watch = asyncio.create_task(self._keep_house())
+
+    async def _leased_until(self) -> int:
+        """When the latest lease that is known of ends, Unix ms by the clock of the node that held it."""
+        ownership = self._ports.store.ownership
+        beats = [node.beat_at + LEASE_MS for node in await ownership.nodes()]
+        return max(beats + [until for _, _, until in (await ownership.owners()).values()])
 
     async def listens_at(self, url: str) -> None:
         """Let other nodes, and people, know where the API of this node is."""

@@ -99,12 +99,11 @@ async def test_a_slot_is_held_at_its_epoch(nodes: list[PostgresStore]) -> None:
     """And it does not change hands meanwhile."""
     one, other = nodes
     epochs = (await seize(one.ownership, "one", now=1)).epochs
-    await other.ownership.join(joining("other"))
     held: list[frozenset[int]] = []
 
     async def look(transaction: Transaction) -> None:
         held.append(transaction.held)
-        taking.append(asyncio.ensure_future(other.ownership.acquire("other", now=1, lease_ms=10, dead={"one": 0})))
+        taking.append(asyncio.ensure_future(seize(other.ownership, "other", now=1)))
         await asyncio.sleep(0)
 
     taking: list[asyncio.Future[Grant]] = []
@@ -116,6 +115,41 @@ async def test_a_slot_is_held_at_its_epoch(nodes: list[PostgresStore]) -> None:
     await one.lanes.settle.transact(look, Guards(slots=((3, epochs[3] + 1),)))
     assert held[1] == frozenset(), "nobody has it"
     await taking[0]
+
+
+async def test_a_renewal_waits_for_no_settlement(nodes: list[PostgresStore]) -> None:
+    """A node that stands still in one must not cost the others their leases."""
+    epochs = (await seize(nodes[0].ownership, "one", now=1)).epochs
+    await nodes[1].ownership.join(joining("other"))
+    holding = Holding()
+    holder = asyncio.ensure_future(nodes[0].lanes.settle.transact(holding, Guards(slots=tuple(epochs.items()))))
+    await holding.holds.wait()
+    for store, name, held in ((nodes[0], "one", epochs), (nodes[1], "other", {})):
+        assert not (await store.ownership.beat(name, now=2)).me_missing
+        assert (await store.ownership.acquire(name)).epochs == held
+    assert not holder.done()
+    holding.end.set()
+    await holder
+
+
+async def test_of_two_that_find_slots_free_one_gets_them(cluster: Cluster, database: str) -> None:
+    looker = await connect(cluster, database)
+    stores = [await open_store_at(cluster.dsn(database)) for _ in range(2)]
+    for store, name in zip(stores, ("one", "other"), strict=True):
+        await store.ownership.join(joining(name))
+    async with looker.transaction():
+        await looker.execute("SELECT FROM posthouse.slots FOR SHARE")
+        taking = [
+            asyncio.ensure_future(store.ownership.acquire(name, wanted=wanted))
+            for store, name, wanted in zip(stores, ("one", "other"), (range(9), range(5, 12)), strict=True)
+        ]
+        await until(lambda: looker.fetchval("SELECT count(*) = 2 FROM pg_locks WHERE NOT granted"))
+    first, second = [set((await grant).epochs) for grant in taking]
+    assert first | second == set(range(12))
+    assert not first & second
+    await looker.close()
+    for store in stores:
+        await store.close()
 
 
 async def test_nobody_waits_in_a_circle(cluster: Cluster, database: str, nodes: list[PostgresStore]) -> None:

@@ -27,7 +27,7 @@ from posthouse.core.delivery import State
 from posthouse.core.model import Endpoint, EndpointState, Environment, Event, Lane, Obligation, Tenant
 from posthouse.store.protocol import Accepted, NewEvent, Settlement
 from posthouse.store.sqlite import connection, writer
-from posthouse.testing.conformance.values import LEASE_MS, NOW, attempt
+from posthouse.testing.conformance.values import NOW, attempt
 
 #: Tenant → endpoints that its events are owed to, whether the catalogue knows them or not.
 TENANTS: Final = {"acme": (3, 5, 8), "globex": (13, 21)}
@@ -50,7 +50,7 @@ class Load:
     def begin(self, rows: Rows) -> Acquire:
         """A node begins: it takes the slots of whoever had them, who must be dead."""
         self._lives += 1
-        return Acquire(f"node-{self._lives}", self._tick(), LEASE_MS, begins=True)
+        return Acquire(f"node-{self._lives}", self._tick())
 
     def batch(self, rows: Rows) -> list[Operation]:
         """Operations for one turn of the loop, in the order in which the writer runs them."""
@@ -153,9 +153,6 @@ class Load:
     def _rare(self, rows: Rows) -> list[Operation]:
         chance = self._chance
         operations: list[Operation] = []
-        if chance.random() < 0.2:
-            (owner, _epoch, _until) = rows["slots"][0,]
-            operations.append(Acquire(owner, self._tick(), LEASE_MS))
         endpoints = [key[0] for key in rows["endpoints"]]
         if chance.random() < 0.15:
             self._key = ids.next_key(self._key, self._tick(), 1)

@@ -7,6 +7,7 @@ from store_rows import Rows
 
 from posthouse.core.delivery import State
 from posthouse.core.errors import NotFound
+from posthouse.core.limits import LEASE_MS
 from posthouse.core.model import Endpoint, EndpointState, Lane, Tenant, slot_of
 from posthouse.store.protocol import (
     Accepted,
@@ -229,23 +230,18 @@ class SetState:
 
 @dataclass(frozen=True)
 class Acquire:
-    """Take all slots, as a node that begins or renews."""
+    """Take all slots, as a node that begins: whoever is registered is dead."""
 
     node: str
     now: int
-    lease_ms: int
-    begins: bool = False  #: it is not registered yet, and whoever is so is dead
 
     async def play(self, store: Store) -> bool:
-        if self.begins:
-            grant = await seize(store.ownership, self.node, now=self.now, lease_ms=self.lease_ms)
-        else:
-            grant = await store.ownership.acquire(self.node, now=self.now, lease_ms=self.lease_ms)
+        grant = await seize(store.ownership, self.node, now=self.now)
         return len(grant.epochs) == 256
 
     def write(self, rows: Rows) -> None:
-        for key, (owner, epoch, _until) in list(rows["slots"].items()):
-            rows["slots"][key] = (self.node, epoch + (owner != self.node), self.now + self.lease_ms)
+        for key, (_owner, epoch, _until) in list(rows["slots"].items()):
+            rows["slots"][key] = (self.node, epoch + 1, self.now + LEASE_MS)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from posthouse.transport.protocol import Exchange
 pytestmark = pytest.mark.rig
 
 
-async def lease_end(store: Store) -> int:
-    """Until when the slots are leased."""
-    return min(until_ms for _, _, until_ms in (await store.ownership.owners()).values())
+async def beat(store: Store) -> int:
+    """How often the node has renewed its leases."""
+    (node,) = await store.ownership.nodes()
+    return node.beat
 
 
 async def test_what_is_on_its_way_while_the_leases_are_renewed_is_settled_and_not_sent_again(tmp_path: Path) -> None:
@@ -28,9 +29,9 @@ async def test_what_is_on_its_way_while_the_leases_are_renewed_is_settled_and_no
         await node.gateway.publisher.publish(Environment.LIVE, b'{"type":"order.paid","data":{}}', None)
         await transport.sent(1)
 
-        before = await lease_end(ports.store)
+        before = await beat(ports.store)
         async with asyncio.timeout(WAIT_SECONDS_MAX):
-            while await lease_end(ports.store) == before:
+            while await beat(ports.store) == before:
                 pass
         held.set_result(answer(200))
 

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
-from posthouse.core.errors import PosthouseError
+from posthouse.core.errors import PosthouseError, StoreUnavailable
 from posthouse.core.failpoints import Failpoint, Reach, pass_by
 from posthouse.core.limits import EXCHANGE_TIMEOUT_MS_MAX, LEASE_MS, LEASE_RENEW_MS
 from posthouse.core.model import SLOTS
@@ -168,20 +168,22 @@ class Leases:
             if not await self._membership.beat():
                 await self._begin_anew()
                 await self._membership.beat()
-            if await self._membership.bury_dead():
-                self._freed()
+            await self._bury_dead()
             known = await self._see_others()
-            grant = await self._store.acquire(
-                self._membership.name,
-                now=self._clock.now_ms(),
-                lease_ms=LEASE_MS,
-                wanted=self.wanted(),
-            )
+            grant = await self._store.acquire(self._membership.name, wanted=self.wanted())
             self._reach(Failpoint.LEASE_HELD)
             await self._hold(grant, asked)
             if not known:
                 await self._see_others()
         await self._calm()
+
+    async def _bury_dead(self) -> None:
+        """Free what the dead own. Whoever holds it fast meanwhile must not cost this node what it owns itself."""
+        try:
+            if await self._membership.bury_dead():
+                self._freed()
+        except StoreUnavailable as error:
+            log(Log.LEASE_RENEWAL_FAILED, code=error.code, detail=error.message)
 
     async def _begin_anew(self) -> None:
         """Others took this node for dead: it owns nothing, and goes on under another name."""

@@ -1,8 +1,9 @@
 """Taking slots in a test, whoever owns them."""
 
-from posthouse.core.limits import LEASE_MS
+from msgspec import structs
+
 from posthouse.core.nodes import Role
-from posthouse.store.protocol import Grant, Joining, Ownership
+from posthouse.store.protocol import Grant, Joining, NodeRecord, Ownership
 
 
 def joining(name: str, *, role: Role = Role.ALL, joined_at: int = 0) -> Joining:
@@ -10,8 +11,13 @@ def joining(name: str, *, role: Role = Role.ALL, joined_at: int = 0) -> Joining:
     return Joining(name=name, role=role, version="1", host="localhost", process_id=1, url=None, joined_at=joined_at)
 
 
-async def seize(ownership: Ownership, node: str, *, now: int, lease_ms: int = LEASE_MS) -> Grant:
-    """Register the node and take all slots for it, as if everybody else were dead. They stay on the register."""
+def registered(name: str, *, beat: int = 1, role: Role = Role.ALL) -> NodeRecord:
+    """Somebody on the register under this name."""
+    return NodeRecord(**structs.asdict(joining(name, role=role)), number=1, beat=beat, beat_at=0, slots=0)
+
+
+async def seize(ownership: Ownership, node: str, *, now: int) -> Grant:
+    """Register the node and take all slots for it, as if everybody else were dead."""
     await ownership.join(joining(node, joined_at=now))
-    dead = {other.name: other.beat for other in await ownership.nodes() if other.name != node}
-    return await ownership.acquire(node, now=now, lease_ms=lease_ms, dead=dead)
+    await ownership.bury({other.name: other.beat for other in await ownership.nodes() if other.name != node})
+    return await ownership.acquire(node)

@@ -77,6 +77,15 @@ class Town:
                 await house.node.engine.leases._take()  # noqa: SLF001 - as its timer would
             await self.rest()
 
+    async def share_out(self, *, beats: int = 40) -> None:
+        """Let time pass until every slot has an owner and everybody has as many as the others, within one."""
+        for _ in range(beats):
+            slots = self.slots()
+            if sum(slots) == SLOTS and max(slots) - min(slots) <= 1:
+                return
+            await self.beat()
+        raise AssertionError(f"after {beats} beats the slots are not shared out: {self.slots()}")
+
     async def rest(self) -> None:
         """Let hand-overs that are under way end."""
         for house in self.houses:

@@ -9,8 +9,8 @@ from posthouse.testing.seizing import joining, seize
 async def test_the_register_is_listed_by_name(client: httpx2.AsyncClient, house: QuietHouse) -> None:
     ownership = house.store.ownership
     assert (await client.get("/v1/nodes")).json()["data"] == []
-    await ownership.join(joining("b", joined_at=house.clock.now_ms()))
     await seize(ownership, "a", now=house.clock.now_ms())
+    await ownership.join(joining("b", joined_at=house.clock.now_ms()))
     one, other = (await client.get("/v1/nodes")).json()["data"]
     assert [(node["name"], node["slots"], node["role"]) for node in (one, other)] == [
         ("a", 256, "all"),

@@ -54,7 +54,7 @@ async def three(town: Town) -> list[House]:
     """Three nodes that have shared the slots among them."""
     for _ in range(3):
         await town.settle_in()
-    await town.beat(8)
+    await town.share_out()
     return town.houses
 
 
@@ -72,10 +72,10 @@ async def test_the_slots_are_shared_out_evenly_and_a_few_at_a_time(town: Town) -
     second = await town.settle_in()
     await town.beat()
     assert 0 < len(second.node.engine.leases.epochs) <= 32, "not all at once"
-    await town.beat(8)
+    await town.share_out()
     assert town.slots() == [SLOTS // 2, SLOTS // 2]
     await town.settle_in()
-    await town.beat(8)
+    await town.share_out()
     assert sorted(town.slots()) == [85, 85, 86]
     moved = sum(epoch for house in town.houses for epoch in house.node.engine.leases.epochs.values())
     assert moved <= SLOTS + SLOTS // 2 + SLOTS // 3 + 1, "no slot moves without need"
@@ -182,7 +182,7 @@ async def test_the_work_of_a_node_that_died_goes_on(town: Town) -> None:
 async def test_a_node_that_stood_still_settles_nothing_and_begins_anew(town: Town) -> None:
     """Others took it for dead meanwhile; what it had on its way went out again from them."""
     one, two = await town.settle_in(), await town.settle_in()
-    await town.beat(8)
+    await town.share_out()
     made = await endpoints(town, one, 8)
     zombies: list[asyncio.Future[Exchange]] = []
 
@@ -208,7 +208,7 @@ async def test_a_node_that_stood_still_settles_nothing_and_begins_anew(town: Tow
     await one.until(lambda: one.node.metrics.fenced == len(mine))
     assert (await two.states())[State.DELIVERED] == len(made)
     town.houses.append(one)
-    await town.beat(10)  # one to be known, eight to be given its half, and one that it may come late
+    await town.share_out()
     assert one.node.name != former
     assert sorted(town.slots()) == [SLOTS // 2, SLOTS // 2]
 
@@ -216,7 +216,7 @@ async def test_a_node_that_stood_still_settles_nothing_and_begins_anew(town: Tow
 async def test_order_is_kept_through_twenty_takeovers(town: Town) -> None:
     await town.settle_in()
     house = await town.settle_in()
-    await town.beat(8)
+    await town.share_out()
     (endpoint,) = await endpoints(town, house, 1, order=Order.FIFO, timeout_ms=5_000)
     published = 0
     for takeover in range(20):
@@ -236,7 +236,7 @@ async def test_order_is_kept_through_twenty_takeovers(town: Town) -> None:
 
 async def test_after_a_death_an_endpoint_that_keeps_order_waits_for_what_may_be_on_its_way(town: Town) -> None:
     one, two = await town.settle_in(), await town.settle_in()
-    await town.beat(8)
+    await town.share_out()
     made = await endpoints(town, one, 8, order=Order.FIFO, timeout_ms=20_000)
     endpoint = next(endpoint for endpoint in made if town.owner(endpoint) is one)
     event = await two.publish(ordering_key="k")
@@ -385,7 +385,7 @@ async def test_the_register_is_shown(town: Town) -> None:
     one = await town.settle_in()
     await one.node.listens_at("http://one.test:8400")
     two = await town.settle_in(role="engine")
-    await town.beat(8)
+    await town.share_out()
     shown = {detail.record.name: detail for detail in await one.node.gateway.nodes.all()}
     mine, other = shown[one.node.name], shown[two.node.name]
     assert (mine.is_this, mine.lives, mine.record.url, mine.record.slots) == (True, True, "http://one.test:8400", 128)

@@ -11,7 +11,7 @@ from posthouse.core.model import SLOTS, Environment, slot_of
 from posthouse.store.open import open_store
 from posthouse.store.protocol import EventQuery
 from posthouse.testing.conformance.scene import Scene
-from posthouse.testing.conformance.values import NOW, Values
+from posthouse.testing.conformance.values import Values
 from posthouse.testing.manual_clock import ManualClock
 from posthouse.testing.seizing import joining
 
@@ -61,7 +61,7 @@ async def main():
     name = f"node-{share}"
     values = Values(number=await ownership.join(joining(name)))
     wanted = [slot for slot in range(SLOTS) if slot % shares == share]
-    grant = await ownership.acquire(name, now=NOW, lease_ms=1, wanted=wanted)
+    grant = await ownership.acquire(name, wanted=wanted)
     assert set(grant.epochs) == set(wanted), "each takes its own"
     scene = Scene(store, name, dict(grant.epochs), values)
     ended = asyncio.Event()
@@ -116,8 +116,8 @@ async def test_nothing_is_lost_and_nothing_settled_twice(tmp_path: Path) -> None
     beats = {node.name: node.beat for node in await ownership.nodes()}
     assert set(beats) == {"node-0", "node-1", "node-2"}
     await ownership.join(joining("heir"))
-    dead = {"node-2": beats["node-2"]}
-    grant = await ownership.acquire("heir", now=NOW, lease_ms=1, dead=dead)
+    assert await ownership.bury({"node-2": beats["node-2"]}) == ["node-2"]
+    grant = await ownership.acquire("heir")
     assert set(grant.epochs) == grant.unquiet == {slot for slot in range(SLOTS) if slot % SHARES == 2}
     scene = Scene(store, "heir", dict(grant.epochs), Values())
     while page := await scene.survey(list(grant.epochs)):

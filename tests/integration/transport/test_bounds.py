@@ -50,9 +50,9 @@ async def test_one_deadline_for_the_whole_exchange(
 
 async def test_deadline_holds_while_the_request_is_not_taken(post: Post) -> None:
     async with Receiver(silent=True) as receiver:
-        exchange = await post(receiver.url, bytes(64 * MIB), timeout_ms=TIMEOUT_MS)
+        exchange = await post(receiver.url, bytes(64 * MIB), timeout_ms=5 * TIMEOUT_MS)
     assert exchange.failure is Failure.READ_TIMEOUT
-    assert exchange.timings.total_us < TIMEOUT_MS * 1_000 + SLACK_US
+    assert exchange.timings.total_us < 5 * TIMEOUT_MS * 1_000 + SLACK_US
 
 
 async def test_each_exchange_of_a_connection_has_its_own_deadline(post: Post, receiver: Receiver) -> None:

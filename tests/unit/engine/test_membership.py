@@ -7,27 +7,27 @@ from posthouse.core.nodes import Role
 from posthouse.engine.membership import LOOK_SECONDS_MAX, Membership
 from posthouse.store.protocol import Grant, Joining, NodeRecord, Roll
 from posthouse.testing.manual_clock import ManualClock
-from posthouse.testing.seizing import joining
+from posthouse.testing.seizing import joining, registered
 
 
 class Register:
     """A register on which others beat when the test says so."""
 
     def __init__(self, *others: str) -> None:
-        self.records = {name: record(name) for name in others}
+        self.records = {name: registered(name) for name in others}
         self.said: list[Joining] = []
         self.buried: list[Mapping[str, int]] = []
 
     def beat_of(self, name: str, *, role: Role = Role.ALL) -> None:
         known = self.records.get(name)
-        self.records[name] = record(name, beat=1 if known is None else known.beat + 1, role=role)
+        self.records[name] = registered(name, beat=1 if known is None else known.beat + 1, role=role)
 
     async def join(self, me: Joining) -> int:
         self.said.append(me)
         return 7
 
     async def beat(self, name: str, *, now: int) -> Roll:
-        return Roll(me_missing=False, nodes=(record(name), *self.records.values()), catalogue_version=0)
+        return Roll(me_missing=False, nodes=(registered(name), *self.records.values()), catalogue_version=0)
 
     async def bury(self, dead: Mapping[str, int]) -> list[str]:
         self.buried.append(dict(dead))
@@ -36,15 +36,7 @@ class Register:
             del self.records[name]
         return gone
 
-    async def acquire(
-        self,
-        node: str,
-        *,
-        now: int,
-        lease_ms: int,
-        wanted: Collection[int] | None = None,
-        dead: Mapping[str, int] | None = None,
-    ) -> Grant:
+    async def acquire(self, node: str, *, wanted: Collection[int] | None = None) -> Grant:
         return Grant({})
 
     async def release(self, node: str, slots: Collection[int] | None = None) -> None:
@@ -61,22 +53,6 @@ class Register:
 
     async def nodes(self) -> list[NodeRecord]:
         return list(self.records.values())
-
-
-def record(name: str, *, beat: int = 1, role: Role = Role.ALL) -> NodeRecord:
-    return NodeRecord(
-        name=name,
-        role=role,
-        version="1",
-        host="h",
-        process_id=1,
-        url=None,
-        joined_at=0,
-        number=1,
-        beat=beat,
-        beat_at=0,
-        slots=0,
-    )
 
 
 async def member(

@@ -14,7 +14,7 @@ from posthouse.engine.membership import Membership
 from posthouse.engine.ownership import CALM_SECONDS, Leases
 from posthouse.store.protocol import Grant, Joining, NodeRecord, Roll
 from posthouse.testing.manual_clock import ManualClock
-from posthouse.testing.seizing import joining
+from posthouse.testing.seizing import joining, registered
 
 
 class Registry:
@@ -38,15 +38,7 @@ class Registry:
         missing, self.missing = self.missing, False
         return Roll(me_missing=missing, nodes=(), catalogue_version=0)
 
-    async def acquire(
-        self,
-        node: str,
-        *,
-        now: int,
-        lease_ms: int,
-        wanted: Collection[int] | None = None,
-        dead: Mapping[str, int] | None = None,
-    ) -> Grant:
+    async def acquire(self, node: str, *, wanted: Collection[int] | None = None) -> Grant:
         self.wanted.append(wanted)
         return await self.grant()
 
@@ -136,6 +128,23 @@ async def test_what_is_known_of_slots_is_read_before_they_are_worked_for() -> No
     await leases._take()
     assert leases.epochs == {2: 1}
     assert asked == [({1}, {}), ({2}, {}), ({2}, {})]
+    await leases.stop(release=False)
+
+
+async def test_a_dead_node_that_cannot_be_buried_yet_costs_no_lease() -> None:
+    """What it holds fast may be what keeps its slots from being given to others."""
+
+    class Held(Registry):
+        async def beat(self, name: str, *, now: int) -> Roll:
+            return Roll(me_missing=False, nodes=(registered("dead"),), catalogue_version=0)
+
+        async def bury(self, dead: Mapping[str, int]) -> list[str]:
+            raise StoreUnavailable
+
+    leases = leases_on(Held({1: 1}, {1: 1}), ManualClock(), alone=True)
+    await leases.start()
+    await leases._take()
+    assert (leases.is_valid, leases.epochs) == (True, {1: 1})
     await leases.stop(release=False)
 
 

@@ -1,7 +1,8 @@
 """Nodes, and the slots of endpoints that they own, fenced by epochs.
 
-Whoever gives slots to somebody, or takes them away, locks all of them first, and only then looks at the beats: so a
-beat that was durable before its node prolonged what it owns is always seen by who comes after that.
+A slot is taken away from a node only together with its row in the register, and that is gone only while its beat is
+still the one that was seen: so a node whose beat is durable owns what it then reads, and renewing needs no lock.
+Whoever changes slots locks the row of the register first, then the slots in order, and then looks at whose they are.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 from msgspec.structs import astuple
 
 from posthouse.core.failpoints import Failpoint
+from posthouse.core.limits import LEASE_MS
 from posthouse.core.nodes import Role
 from posthouse.store.postgres.lane import Lanes
 from posthouse.store.postgres.readers import Readers
@@ -53,42 +55,32 @@ class PostgresOwnership:
 
         return await self._lanes.pulse.transact(run)
 
-    async def acquire(
-        self,
-        node: str,
-        *,
-        now: int,
-        lease_ms: int,
-        wanted: Collection[int] | None = None,
-        dead: Mapping[str, int] | None = None,
-    ) -> Grant:
-        """Prolong what the node owns and take what may be taken; see the protocol."""
-        slots = None if wanted is None else list(wanted)
-        names, beats = list(dead or ()), list((dead or {}).values())
+    async def acquire(self, node: str, *, wanted: Collection[int] | None = None) -> Grant:
+        """What the node owns, and what it takes; see the protocol."""
+        asked = None if wanted is None else list(wanted)
 
         async def run(transaction: Transaction) -> Grant:
-            await transaction.rows("lock_slots")  # whose they are is judged after whoever changes them is done
-            rows = await transaction.rows("acquire_slots", node, now + lease_ms, slots, names, beats)
-            self._lanes.pulse.reach(Failpoint.LEASE_WRITTEN)
-            epochs = {row["slot"]: row["epoch"] for row in rows}
-            return Grant(epochs, frozenset(row["slot"] for row in rows if row["unquiet"]))
+            found = await transaction.rows("slots_for_node", node, asked)
+            mine = [row for row in found if row["mine"]]
+            free = [row["slot"] for row in found if not row["mine"]]
+            if free and await transaction.rows("hold_registration", node):
+                await transaction.rows("lock_slots", free)  # whose they are is judged after whoever takes them is done
+                mine += await transaction.rows("take_slots", node, free, LEASE_MS)
+                self._lanes.pulse.reach(Failpoint.LEASE_WRITTEN)
+            epochs = {row["slot"]: row["epoch"] for row in mine}
+            return Grant(epochs, frozenset(row["slot"] for row in mine if row["unquiet"]))
 
         return await self._lanes.pulse.transact(run)
 
     async def release(self, node: str, slots: Collection[int] | None = None) -> None:
         """Give slots up; see the protocol."""
-
-        async def run(transaction: Transaction) -> None:
-            await transaction.rows("lock_slots")
-            await transaction.count("release_slots", node, None if slots is None else list(slots))
-
-        await self._lanes.pulse.transact(run)
+        await self._lanes.pulse.transact(lambda transaction: _release(transaction, node, slots))
 
     async def calm(self, node: str, slots: Mapping[int, int]) -> None:
         """Note that nothing of earlier owners is on its way; see the protocol."""
 
         async def run(transaction: Transaction) -> None:
-            await transaction.rows("lock_slots")
+            await transaction.rows("lock_slots", list(slots))
             await transaction.count("calm_slots", node, list(slots), list(slots.values()))
 
         await self._lanes.pulse.transact(run)
@@ -97,8 +89,8 @@ class PostgresOwnership:
         """Give up everything and be registered no more; see the protocol."""
 
         async def run(transaction: Transaction) -> None:
-            await transaction.rows("lock_slots")
-            await transaction.count("release_slots", name, None)
+            await transaction.rows("lock_registration", name)
+            await _release(transaction, name, None)
             await transaction.count("strike_off", name)
 
         await self._lanes.pulse.transact(run)
@@ -107,10 +99,12 @@ class PostgresOwnership:
         """Take dead nodes off the register; see the protocol."""
 
         async def run(transaction: Transaction) -> list[str]:
-            await transaction.rows("lock_slots")
-            rows = await transaction.rows("bury_nodes", list(dead), list(dead.values()))
-            buried = sorted(row["name"] for row in rows)
-            await transaction.count("orphan_slots", buried)
+            found = await transaction.rows("lock_dead", list(dead), list(dead.values()))
+            buried = [row["name"] for row in found]
+            if buried:
+                await transaction.rows("lock_slots_of", buried)
+                await transaction.count("orphan_slots", buried, [row["beat_at"] + LEASE_MS for row in found])
+                await transaction.count("strike_off_all", buried)
             return buried
 
         return await self._lanes.pulse.transact(run)
@@ -123,6 +117,11 @@ class PostgresOwnership:
     async def nodes(self) -> list[NodeRecord]:
         """Everybody on the register; see the protocol."""
         return [_node(row) for row in await self._readers.quick("all_nodes")]
+
+
+async def _release(transaction: Transaction, node: str, slots: Collection[int] | None) -> None:
+    await transaction.rows("lock_slots_of", [node])
+    await transaction.count("release_slots", node, None if slots is None else list(slots), LEASE_MS)
 
 
 def _node(row: Any) -> NodeRecord:

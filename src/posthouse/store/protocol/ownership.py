@@ -71,23 +71,13 @@ class Ownership(Protocol):
         """Raise this node's beat by one, and tell everybody's."""
         ...
 
-    async def acquire(
-        self,
-        node: str,
-        *,
-        now: int,
-        lease_ms: int,
-        wanted: Collection[int] | None = None,
-        dead: Mapping[str, int] | None = None,
-    ) -> Grant:
-        """Prolong what this node owns, and take those of the ``wanted`` slots (None: all) that may be taken.
+    async def acquire(self, node: str, *, wanted: Collection[int] | None = None) -> Grant:
+        """What a node owns, with those of the ``wanted`` slots (None: all) that it takes because they may be taken.
 
-        These are the free ones, those whose owner is not registered, and those whose owner's beat is still the one
-        that ``dead`` names for it. What changes hands gets the next epoch, and is unquiet unless it was given up; what
-        the node owns already keeps its epoch. A node that is not registered gets nothing.
-
-        ``now`` and ``lease_ms`` are for people, and for noticing that the wall clock was set back: nothing is decided
-        by them.
+        These are the free ones, and those whose owner is not registered. What changes hands gets the next epoch, and is
+        unquiet unless it was given up; what the node owns already keeps its epoch. A node that is not registered gets
+        nothing. Where nothing may be taken nothing is written, and nobody is waited for: a grant holds because of the
+        beat that was durable before it was asked for, since whoever takes a slot away buries its owner first.
         """
         ...
 

@@ -1,13 +1,14 @@
 """Nodes, and the slots of endpoints that they own, fenced by epochs."""
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 import apsw
 import msgspec
 from msgspec.structs import astuple
 
 from posthouse.core.failpoints import Failpoint, Reach
+from posthouse.core.limits import LEASE_MS
 from posthouse.store.protocol import Grant, Joining, NodeRecord, Roll
 from posthouse.store.shared.numbers import next_number
 from posthouse.store.sqlite.readers import Readers
@@ -15,7 +16,6 @@ from posthouse.store.sqlite.rows import rows_of, value_of
 from posthouse.store.sqlite.statements import SQL
 from posthouse.store.sqlite.writer import Steps, Writer
 
-_ACQUIRE: Final = SQL["acquire_slots"]
 _ALL: Final = SQL["all_slots"]
 _ALL_NODES: Final = SQL["all_nodes"]
 _ALL_NUMBERS: Final = SQL["all_numbers"]
@@ -25,15 +25,17 @@ _CALM: Final = SQL["calm_slot"]
 _INSERT_NODE: Final = SQL["insert_node"]
 _LATEST: Final = SQL["latest_number"]
 _NUMBER: Final = SQL["node_number"]
-_OF_NODE: Final = SQL["slots_of_node"]
 _ORPHAN: Final = SQL["orphan_slots"]
 _RELEASE: Final = SQL["release_slots"]
+_SLOTS_FOR: Final = SQL["slots_for_node"]
 _SET_LATEST: Final = SQL["set_latest_number"]
 _STRIKE: Final = SQL["strike_off"]
+_TAKE: Final = SQL["take_slots"]
 _UPDATE_NODE: Final = SQL["update_node"]
 _VERSION: Final = SQL["catalogue_version"]
 
-_HELD: Final = msgspec.json.Decoder(list[tuple[int, int, int]])
+_Found: TypeAlias = tuple[int, int, int, int]  #: slot, epoch, unquiet, whether the node owns it
+_FOUND: Final = msgspec.json.Decoder(list[_Found])
 _NODES: Final = msgspec.json.Decoder(list[NodeRecord])
 _NUMBERS: Final = msgspec.json.Decoder(list[int])
 _OWNERS: Final = msgspec.json.Decoder(list[tuple[int, str | None, int, int]])
@@ -54,22 +56,18 @@ class SqliteOwnership:
         """Raise a beat and read them all; see the protocol."""
         return await self._writer.submit(lambda connection: _beat(connection, name, now))
 
-    async def acquire(
-        self,
-        node: str,
-        *,
-        now: int,
-        lease_ms: int,
-        wanted: Collection[int] | None = None,
-        dead: Mapping[str, int] | None = None,
-    ) -> Grant:
-        """Prolong what the node owns and take what may be taken; see the protocol."""
-        bindings = (node, now + lease_ms, _json(wanted), msgspec.json.encode(dict(dead or {})).decode())
-        return await self._writer.submit(lambda connection: _acquire(connection, bindings, self._writer.reach))
+    async def acquire(self, node: str, *, wanted: Collection[int] | None = None) -> Grant:
+        """What the node owns, and what it takes; see the protocol."""
+        asked = _json(wanted)
+        found = await self._readers.read(lambda connection: _slots_for(connection, node, asked))
+        if any(not mine for *_, mine in found):
+            found = await self._writer.submit(lambda connection: _take(connection, node, asked, self._writer.reach))
+        mine = [(slot, epoch, unquiet) for slot, epoch, unquiet, mine in found if mine]
+        return Grant({slot: epoch for slot, epoch, _ in mine}, frozenset(slot for slot, _, unquiet in mine if unquiet))
 
     async def release(self, node: str, slots: Collection[int] | None = None) -> None:
         """Give slots up; see the protocol."""
-        await self._writer.submit(lambda connection: _run(connection, _RELEASE, [(node, _json(slots))]))
+        await self._writer.submit(lambda connection: _run(connection, _RELEASE, [(node, _json(slots), LEASE_MS)]))
 
     async def calm(self, node: str, slots: Mapping[int, int]) -> None:
         """Note that nothing of earlier owners is on its way; see the protocol."""
@@ -129,22 +127,28 @@ def _beat(connection: apsw.Connection, name: str, now: int) -> Steps[Roll]:
     return Roll(me_missing=missing, nodes=tuple(_nodes(connection)), catalogue_version=value_of(connection, _VERSION))
 
 
-def _acquire(connection: apsw.Connection, bindings: tuple[str | int | None, ...], reach: Reach) -> Steps[Grant]:
-    connection.execute(_ACQUIRE, bindings)
+def _slots_for(connection: apsw.Connection, node: str, asked: str | None) -> list[_Found]:
+    return _FOUND.decode(value_of(connection, _SLOTS_FOR, (node, asked)))
+
+
+def _take(connection: apsw.Connection, node: str, asked: str | None, reach: Reach) -> Steps[list[_Found]]:
+    connection.execute(_TAKE, (node, asked, LEASE_MS))
     reach(Failpoint.LEASE_WRITTEN)
     yield 1
-    held = _HELD.decode(value_of(connection, _OF_NODE, bindings[:1]))
-    return Grant({slot: epoch for slot, epoch, _ in held}, frozenset(slot for slot, _, unquiet in held if unquiet))
+    return _slots_for(connection, node, asked)
 
 
 def _leave(connection: apsw.Connection, name: str) -> Steps[None]:
-    connection.execute(_RELEASE, (name, None))
+    connection.execute(_RELEASE, (name, None, LEASE_MS))
     connection.execute(_STRIKE, (name,))
     yield 2
 
 
 def _bury(connection: apsw.Connection, dead: Mapping[str, int]) -> Steps[list[str]]:
-    buried = [name for name, beat in sorted(dead.items()) if rows_of(connection, _BURY, (name, beat))]
-    connection.executemany(_ORPHAN, [(name,) for name in buried])
+    buried: list[str] = []
+    for name, beat in sorted(dead.items()):
+        for _, beat_at in rows_of(connection, _BURY, (name, beat)):
+            connection.execute(_ORPHAN, (name, beat_at + LEASE_MS))
+            buried.append(name)
     yield 2 * len(buried)
     return buried

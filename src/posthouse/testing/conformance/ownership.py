@@ -22,20 +22,21 @@ class TestOwnership:
         assert owners == {slot: (scene.node, epoch, NOW + LEASE_MS) for slot, epoch in scene.epochs.items()}
 
     async def test_a_living_node_keeps_its_slots(self, stores: Stores) -> None:
-        """However long ago it prolonged them by anybody's wall clock."""
+        """However long ago it was heard of by anybody's wall clock."""
         scene = await stores.open()
         ownership = scene.store.ownership
-        await ownership.join(joining("other"))
-        assert await ownership.acquire("other", now=NOW + 9 * LEASE_MS, lease_ms=LEASE_MS) == Grant({})
-        assert (await ownership.acquire(scene.node, now=NOW, lease_ms=LEASE_MS)).epochs == scene.epochs
+        await ownership.join(joining("other", joined_at=NOW + 9 * LEASE_MS))
+        assert await ownership.acquire("other") == Grant({})
+        assert (await ownership.acquire(scene.node)).epochs == scene.epochs
 
     async def test_slots_of_a_dead_node_are_taken_at_once_and_are_unquiet(self, stores: Stores) -> None:
         scene = await stores.open()
         ownership = scene.store.ownership
         await ownership.join(joining("other"))
-        grant = await ownership.acquire("other", now=NOW, lease_ms=LEASE_MS, dead={"x": 7, scene.node: 0})
+        assert await ownership.bury({"x": 7, scene.node: 0}) == [scene.node]
+        grant = await ownership.acquire("other")
         assert grant == Grant({slot: epoch + 1 for slot, epoch in scene.epochs.items()}, ALL)
-        assert await ownership.acquire(scene.node, now=NOW, lease_ms=LEASE_MS) == Grant({})
+        assert await ownership.acquire(scene.node) == Grant({})
 
     async def test_whose_beat_changed_is_not_dead(self, stores: Stores) -> None:
         scene = await stores.open()
@@ -43,26 +44,18 @@ class TestOwnership:
         await ownership.join(joining("other"))
         await ownership.beat(scene.node, now=NOW)
         for beat in (0, 2):
-            assert await ownership.acquire("other", now=NOW, lease_ms=LEASE_MS, dead={scene.node: beat}) == Grant({})
-        assert (await ownership.acquire(scene.node, now=NOW, lease_ms=LEASE_MS)).epochs == scene.epochs
-
-    async def test_slots_of_who_is_not_registered_are_taken(self, stores: Stores) -> None:
-        """As a version that knew no register left them."""
-        scene = await stores.open()
-        ownership = scene.store.ownership
-        await ownership.bury({scene.node: 0})
-        await ownership.join(joining("other"))
-        grant = await ownership.acquire("other", now=NOW, lease_ms=LEASE_MS)
-        assert grant == Grant({slot: epoch + 1 for slot, epoch in scene.epochs.items()}, ALL)
+            assert await ownership.bury({scene.node: beat}) == []
+            assert await ownership.acquire("other") == Grant({})
+        assert (await ownership.acquire(scene.node)).epochs == scene.epochs
 
     async def test_who_is_not_registered_gets_nothing(self, stores: Stores) -> None:
         scene = await stores.open()
         ownership = scene.store.ownership
         owners = await ownership.owners()
-        assert await ownership.acquire("other", now=NOW, lease_ms=LEASE_MS, dead={scene.node: 0}) == Grant({})
+        assert await ownership.acquire("other") == Grant({})
         assert await ownership.owners() == owners
         await ownership.leave(scene.node)
-        assert await ownership.acquire(scene.node, now=NOW, lease_ms=LEASE_MS) == Grant({})
+        assert await ownership.acquire(scene.node) == Grant({})
 
     async def test_only_wanted_slots_are_taken(self, stores: Stores) -> None:
         """What it owns it keeps, wanted or not."""
@@ -70,21 +63,18 @@ class TestOwnership:
         ownership = scene.store.ownership
         await ownership.release(scene.node, range(100))
         await ownership.join(joining("other"))
-        grant = await ownership.acquire("other", now=NOW, lease_ms=LEASE_MS, wanted=range(40, 140))
+        grant = await ownership.acquire("other", wanted=range(40, 140))
         assert set(grant.epochs) == set(range(40, 100))
-        grant = await ownership.acquire("other", now=NOW + 5, lease_ms=LEASE_MS, wanted=(3, 250))
+        grant = await ownership.acquire("other", wanted=(3, 250))
         assert set(grant.epochs) == {3, *range(40, 100)}
-        assert {until for owner, _, until in (await ownership.owners()).values() if owner == "other"} == {
-            NOW + 5 + LEASE_MS
-        }
-        grant = await ownership.acquire("other", now=NOW, lease_ms=LEASE_MS, wanted=(), dead={scene.node: 0})
+        grant = await ownership.acquire("other", wanted=())
         assert set(grant.epochs) == {3, *range(40, 100)}
 
-    async def test_a_lease_is_prolonged_at_the_same_epoch(self, stores: Stores) -> None:
+    async def test_what_it_owns_stays_at_the_same_epoch(self, stores: Stores) -> None:
         """Nothing that is on its way may be fenced by it."""
         scene = await stores.open()
-        acquire = scene.store.ownership.acquire
-        assert (await acquire(scene.node, now=NOW + 3 * LEASE_MS, lease_ms=LEASE_MS)).epochs == scene.epochs
+        await scene.store.ownership.beat(scene.node, now=NOW + 1)
+        assert (await scene.store.ownership.acquire(scene.node)).epochs == scene.epochs
 
     async def test_released_slots_are_free_at_once_and_quiet(self, stores: Stores) -> None:
         scene = await stores.open()
@@ -95,7 +85,7 @@ class TestOwnership:
             (None, NOW + LEASE_MS)
         }
         await ownership.join(joining("other"))
-        taken = await ownership.acquire("other", now=NOW, lease_ms=LEASE_MS)
+        taken = await ownership.acquire("other")
         assert taken == Grant({slot: epoch + 1 for slot, epoch in scene.epochs.items()})
 
     async def test_some_slots_are_released(self, stores: Stores) -> None:
@@ -111,7 +101,7 @@ class TestOwnership:
         """Between the two nobody owned the slot."""
         scene = await stores.open()
         await scene.store.ownership.release(scene.node)
-        again = await scene.store.ownership.acquire(scene.node, now=NOW, lease_ms=LEASE_MS)
+        again = await scene.store.ownership.acquire(scene.node)
         assert again.epochs == {slot: epoch + 1 for slot, epoch in scene.epochs.items()}
 
     async def test_a_release_touches_no_other_node(self, stores: Stores) -> None:
@@ -120,7 +110,7 @@ class TestOwnership:
         await ownership.join(joining("other"))
         await ownership.release("other")
         await ownership.leave("other")
-        assert (await ownership.acquire(scene.node, now=NOW, lease_ms=LEASE_MS)).epochs == scene.epochs
+        assert (await ownership.acquire(scene.node)).epochs == scene.epochs
 
 
 class TestUnquiet:
@@ -133,15 +123,15 @@ class TestUnquiet:
         await seize(ownership, "a", now=NOW)
         await ownership.release("a")
         await ownership.join(joining("b"))
-        assert (await ownership.acquire("b", now=NOW, lease_ms=LEASE_MS)).unquiet == ALL
+        assert (await ownership.acquire("b")).unquiet == ALL
         await ownership.leave("b")
         await ownership.join(joining("c"))
-        grant = await ownership.acquire("c", now=NOW, lease_ms=LEASE_MS)
+        grant = await ownership.acquire("c")
         assert grant.unquiet == ALL
         await ownership.calm("c", grant.epochs)
-        assert await ownership.acquire("c", now=NOW, lease_ms=LEASE_MS) == Grant(grant.epochs)
+        assert await ownership.acquire("c") == Grant(grant.epochs)
         await ownership.release("c")
-        assert (await ownership.acquire("c", now=NOW, lease_ms=LEASE_MS)).unquiet == frozenset()
+        assert (await ownership.acquire("c")).unquiet == frozenset()
 
     async def test_only_the_owner_calls_it_calm_at_its_epoch(self, stores: Stores) -> None:
         scene = await stores.open()
@@ -150,9 +140,9 @@ class TestUnquiet:
         await ownership.calm(scene.node, grant.epochs)
         await ownership.calm("a", scene.epochs)
         await ownership.calm("a", {})
-        assert (await ownership.acquire("a", now=NOW, lease_ms=LEASE_MS)).unquiet == ALL
+        assert (await ownership.acquire("a")).unquiet == ALL
         await ownership.calm("a", {5: grant.epochs[5], 6: grant.epochs[6] - 1})
-        assert (await ownership.acquire("a", now=NOW, lease_ms=LEASE_MS)).unquiet == ALL - {5}
+        assert (await ownership.acquire("a")).unquiet == ALL - {5}
 
 
 class TestNodes:
@@ -227,7 +217,7 @@ class TestNodes:
         assert [node.name for node in await ownership.nodes()] == ["other"]
         assert (await ownership.beat(scene.node, now=NOW)).me_missing
         assert {owner for owner, _, _ in (await ownership.owners()).values()} == {None}
-        grant = await ownership.acquire("other", now=NOW, lease_ms=LEASE_MS, wanted=(1, 2))
+        grant = await ownership.acquire("other", wanted=(1, 2))
         assert grant == Grant({slot: scene.epochs[slot] + 1 for slot in (1, 2)}, frozenset((1, 2)))
 
     async def test_the_register_outlives_the_store(self, stores: Stores) -> None:

@@ -231,10 +231,7 @@ class Stores:
         self._store = await self._open_store()
         self._lives += 1
         node = f"node-{self._lives}"
-        ownership = self._store.ownership
-        before = {other.name: other.beat for other in await ownership.nodes()}
-        epochs = dict((await seize(ownership, node, now=NOW)).epochs)
-        await ownership.bury(before)
+        epochs = dict((await seize(self._store.ownership, node, now=NOW)).epochs)
         return Scene(self._store, node, epochs, self._values)
 
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 from posthouse.core.model import SLOTS
 from posthouse.testing.conformance.scene import Stores
 from posthouse.testing.conformance.unheard import repeated
-from posthouse.testing.conformance.values import LEASE_MS, NOW
+from posthouse.testing.conformance.values import NOW
 from posthouse.testing.seizing import joining, seize
 
 
@@ -43,7 +43,7 @@ class UnknownOfNodes:
         ownership = scene.store.ownership
         epochs = (await seize(ownership, "next", now=NOW)).epochs
         await repeated(scene, lambda store: store.ownership.calm("next", {3: epochs[3], 4: epochs[4] - 1}))
-        grant = await ownership.acquire("next", now=NOW, lease_ms=LEASE_MS)
+        grant = await ownership.acquire("next")
         assert grant.unquiet == set(range(SLOTS)) - {3}
 
     async def test_leave(self, stores: Stores) -> None:
@@ -58,6 +58,6 @@ class UnknownOfNodes:
         assert await repeated(scene, lambda store: store.ownership.bury({scene.node: 0})) == []
         assert await scene.store.ownership.nodes() == []
         await scene.store.ownership.join(joining("next"))
-        grant = await scene.store.ownership.acquire("next", now=NOW, lease_ms=LEASE_MS)
+        grant = await scene.store.ownership.acquire("next")
         assert grant.epochs == {slot: epoch + 1 for slot, epoch in scene.epochs.items()}
         assert grant.unquiet == set(range(SLOTS))

@@ -39,36 +39,53 @@ FROM nodes AS n
 LEFT JOIN (SELECT s.owner, count(*) AS slots FROM slots AS s GROUP BY s.owner) AS h ON h.owner = n.name
 ORDER BY n.name;
 
--- name: lock_slots
--- All slots, always in the same order: two nodes that take some at once wait for each other here.
-SELECT slot FROM slots ORDER BY slot FOR UPDATE;
+-- name: hold_registration
+-- A node stays registered until the transaction has ended; no row: it is not registered.
+SELECT name FROM nodes WHERE name = $1::text FOR KEY SHARE;
 
--- name: acquire_slots
--- A registered node prolongs what it owns, and takes of the wanted slots ($3; NULL: all) those that are free, and those
--- whose owner is not registered or still has the beat with which it is called dead ($4, $5). What it owns then.
-UPDATE slots AS s SET
-    owner = $1::text, epoch = s.epoch + (s.owner IS DISTINCT FROM $1::text)::integer, lease_until = $2::bigint,
-    unquiet = s.unquiet OR (s.owner IS NOT NULL AND s.owner <> $1::text)
+-- name: lock_registration
+-- Nobody else changes the row of a node.
+SELECT name FROM nodes WHERE name = $1::text FOR UPDATE;
+
+-- name: lock_dead
+-- Those nodes by name whose beat is still the one that is named.
+SELECT n.name, n.beat_at FROM nodes AS n JOIN unnest($1::text[], $2::bigint[]) AS d(name, beat)
+    ON n.name = d.name AND n.beat = d.beat
+ORDER BY n.name FOR UPDATE OF n;
+
+-- name: lock_slots
+-- These slots, always in the same order: two nodes that take some at once wait for each other here.
+SELECT slot FROM slots WHERE slot = ANY($1::smallint[]) ORDER BY slot FOR UPDATE;
+
+-- name: lock_slots_of
+-- The slots of these owners, in that order.
+SELECT slot FROM slots WHERE owner = ANY($1::text[]) ORDER BY slot FOR UPDATE;
+
+-- name: slots_for_node
+-- What a registered node owns, and those of the wanted slots ($2; NULL: all) that are free or whose owner is not
+-- registered.
+SELECT s.slot, s.epoch, s.unquiet, s.owner IS NOT DISTINCT FROM $1::text AS mine FROM slots AS s
 WHERE EXISTS (SELECT 1 FROM nodes WHERE name = $1::text) AND (
     s.owner = $1::text
-    OR ($3::smallint[] IS NULL OR s.slot = ANY($3::smallint[])) AND (
-        s.owner IS NULL
-        OR NOT EXISTS (
-            SELECT 1 FROM nodes AS n
-            WHERE n.name = s.owner AND NOT EXISTS (
-                SELECT 1 FROM unnest($4::text[], $5::bigint[]) AS d(name, beat)
-                WHERE d.name = n.name AND d.beat = n.beat
-            )
-        )
-    )
-)
+    OR ($2::smallint[] IS NULL OR s.slot = ANY($2::smallint[]))
+    AND NOT EXISTS (SELECT 1 FROM nodes AS n WHERE n.name = s.owner)
+);
+
+-- name: take_slots
+-- A node takes those of these slots, which it has locked, that are free or whose owner is not registered.
+UPDATE slots AS s SET
+    owner = $1::text, epoch = s.epoch + 1, unquiet = s.unquiet OR s.owner IS NOT NULL,
+    lease_until = (SELECT n.beat_at FROM nodes AS n WHERE n.name = $1::text) + $3::bigint
+WHERE s.slot = ANY($2::smallint[]) AND NOT EXISTS (SELECT 1 FROM nodes AS n WHERE n.name = s.owner)
 RETURNING s.slot, s.epoch, s.unquiet;
 
 -- name: release_slots
 -- A node gives up some of what it owns ($2; NULL: all); the epochs stay, and the ends of the leases tell when it was
 -- there.
-UPDATE slots SET owner = NULL
-WHERE owner = $1::text AND ($2::smallint[] IS NULL OR slot = ANY($2::smallint[]));
+UPDATE slots AS s SET
+    owner = NULL,
+    lease_until = coalesce((SELECT n.beat_at + $3::bigint FROM nodes AS n WHERE n.name = $1::text), s.lease_until)
+WHERE s.owner = $1::text AND ($2::smallint[] IS NULL OR s.slot = ANY($2::smallint[]));
 
 -- name: calm_slots
 -- Nothing of earlier owners is on its way any more for those of the slots $2 that are still held at the epochs $3.
@@ -80,15 +97,15 @@ WHERE s.slot = g.slot AND s.owner = $1::text AND s.epoch = g.epoch;
 -- A node is registered no more.
 DELETE FROM nodes WHERE name = $1::text;
 
--- name: bury_nodes
--- Those nodes are registered no more whose beat is still the one that is named; their names.
-DELETE FROM nodes AS n USING unnest($1::text[], $2::bigint[]) AS d(name, beat)
-WHERE n.name = d.name AND n.beat = d.beat
-RETURNING n.name;
+-- name: strike_off_all
+-- These nodes are registered no more.
+DELETE FROM nodes WHERE name = ANY($1::text[]);
 
 -- name: orphan_slots
--- The slots of those that did not give them up have no owner.
-UPDATE slots SET owner = NULL, unquiet = true WHERE owner = ANY($1::text[]);
+-- The slots of those that did not give them up have no owner; their leases would have ended then.
+UPDATE slots AS s SET owner = NULL, unquiet = true, lease_until = d.lease_until
+FROM unnest($1::text[], $2::bigint[]) AS d(name, lease_until)
+WHERE s.owner = d.name;
 
 -- name: all_slots
 -- Every slot.

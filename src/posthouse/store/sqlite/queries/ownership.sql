@@ -39,27 +39,32 @@ SELECT json_group_array(
 )
 FROM nodes AS n;
 
--- name: acquire_slots
--- A registered node prolongs what it owns, and takes of the wanted slots (a JSON array, or NULL: all) those that are
--- free, and those whose owner is not registered or still has the beat with which it is called dead (a JSON object).
-UPDATE slots SET
-    owner = ?1, epoch = epoch + (owner IS NOT ?1), lease_until = ?2,
-    unquiet = max(unquiet, owner IS NOT NULL AND owner <> ?1)
+-- name: slots_for_node
+-- What a registered node owns, and those of the wanted slots (a JSON array, or NULL: all) that are free or whose owner is
+-- not registered, as one JSON document.
+SELECT json_group_array(json_array(slot, epoch, unquiet, owner IS ?1)) FROM slots
 WHERE EXISTS (SELECT 1 FROM nodes WHERE name = ?1) AND (
     owner = ?1
-    OR (?3 IS NULL OR slot IN (SELECT value FROM json_each(?3))) AND (
-        owner IS NULL
-        OR NOT EXISTS (
-            SELECT 1 FROM nodes AS n
-            WHERE n.name = slots.owner AND n.beat IS NOT (SELECT d.value FROM json_each(?4) AS d WHERE d.key = n.name)
-        )
-    )
+    OR (?2 IS NULL OR slot IN (SELECT value FROM json_each(?2)))
+    AND NOT EXISTS (SELECT 1 FROM nodes AS n WHERE n.name = slots.owner)
 );
+
+-- name: take_slots
+-- A node takes those of the wanted slots (a JSON array, or NULL: all) that are free or whose owner is not registered.
+UPDATE slots SET
+    owner = ?1, epoch = epoch + 1, unquiet = max(unquiet, owner IS NOT NULL),
+    lease_until = (SELECT n.beat_at FROM nodes AS n WHERE n.name = ?1) + ?3
+WHERE EXISTS (SELECT 1 FROM nodes WHERE name = ?1)
+    AND (?2 IS NULL OR slot IN (SELECT value FROM json_each(?2)))
+    AND NOT EXISTS (SELECT 1 FROM nodes AS n WHERE n.name = slots.owner);
 
 -- name: release_slots
 -- A node gives up some of what it owns (a JSON array, or NULL: all); the epochs stay, and the ends of the leases tell
 -- when it was there.
-UPDATE slots SET owner = NULL WHERE owner = ?1 AND (?2 IS NULL OR slot IN (SELECT value FROM json_each(?2)));
+UPDATE slots SET
+    owner = NULL,
+    lease_until = coalesce((SELECT n.beat_at + ?3 FROM nodes AS n WHERE n.name = ?1), lease_until)
+WHERE owner = ?1 AND (?2 IS NULL OR slot IN (SELECT value FROM json_each(?2)));
 
 -- name: calm_slot
 -- Nothing of earlier owners is on its way any more, if the slot is still held so.
@@ -71,16 +76,11 @@ DELETE FROM nodes WHERE name = ?1;
 
 -- name: bury_node
 -- A node whose beat is still this one is registered no more.
-DELETE FROM nodes WHERE name = ?1 AND beat = ?2 RETURNING name;
+DELETE FROM nodes WHERE name = ?1 AND beat = ?2 RETURNING name, beat_at;
 
 -- name: orphan_slots
--- The slots of one that did not give them up have no owner.
-UPDATE slots SET owner = NULL, unquiet = 1 WHERE owner = ?1;
-
--- name: slots_of_node
--- What a registered node owns, as one JSON document.
-SELECT json_group_array(json_array(slot, epoch, unquiet)) FROM slots
-WHERE owner = ?1 AND EXISTS (SELECT 1 FROM nodes WHERE name = ?1);
+-- The slots of one that did not give them up have no owner; its leases would have ended then.
+UPDATE slots SET owner = NULL, unquiet = 1, lease_until = ?2 WHERE owner = ?1;
 
 -- name: all_slots
 -- Every slot, as one JSON document.
