@@ -16,7 +16,7 @@ REAL = {("integration", "e2e", "model"): 3, ("postgres",): 2}
 RIGS = ("rigs",)
 SECONDS_MAX = 1_800
 SIMULATED_SECONDS_MAX = 2_700  #: while all the real ones have precedence
-SEEDS = ("--first", "23", "--seeds", "100")  #: tests/simulation lives the first 23
+SEEDS = ("--first", "23", "--seeds", "60")  #: tests/simulation lives the first 23
 
 
 def main(arguments: list[str]) -> int:

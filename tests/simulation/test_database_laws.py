@@ -84,7 +84,7 @@ def lived(what: Plan) -> Result:
 def test_what_a_failover_forgot_is_not_sent_once_the_node_has_heard_of_it() -> None:
     """Sweeps find what is visible and known to be durable by nobody; then the server with it is lost."""
     away = DatabaseFault(4.0, Rift.CANCELLED, 12.0)
-    result = lived(plan(2, away, DatabaseFault(11.5, Rift.FAILOVER, 0.5), pause=0.2))
+    result = lived(plan(3, away, DatabaseFault(11.5, Rift.FAILOVER, 0.5), pause=0.2))
     assert result.counts["failovers that forget"] == 1
     assert result.counts["ghosts"] > 0
 
@@ -98,7 +98,7 @@ def test_lost_answers_double_nothing_and_lose_nothing() -> None:
 def test_a_node_that_stood_still_changes_nothing_of_what_another_one_has_taken() -> None:
     freeze = FreezePlan(6.0, 14.0, rival=False, patient=False, slots=0, holds=0.0, releases=False, node=1)
     slow = (Phase(4.0, Mood.SLOW, 1.0), Phase(10.0, Mood.FINE, 1.0))
-    result = lived(plan(11, nodes=2, freezes=(freeze,), phases=slow, endpoints=6))
+    result = lived(plan(8, nodes=2, freezes=(freeze,), phases=slow, endpoints=6))
     assert result.counts["unrecorded after a takeover"] + result.counts["duplicate after a takeover"] > 0
     assert result.counts["owners checked"] > 100
 

@@ -39,7 +39,30 @@ def reassigned(nodes: Iterable[str], owners: Sequence[str | None]) -> tuple[str,
         owners: whose each slot is now, by slot; None or one that is not among the ``nodes``: nobody's.
     """
     assert len(owners) == SLOTS
-    names = tuple(sorted(set(nodes)))
+    return _reassigned(tuple(sorted(set(nodes))), tuple(owners))
+
+
+def slots_of(node: str, nodes: Iterable[str], owners: Sequence[str | None] | None = None) -> frozenset[int]:
+    """The slots that ``node`` is to own among ``nodes``; by :func:`reassigned` if the ``owners`` are known."""
+    found = assigned(nodes) if owners is None else reassigned(nodes, owners)
+    return _places_of(node, found)
+
+
+def to_give_up(owned: Collection[int], wanted: Collection[int], *, most: int) -> list[int]:
+    """Which of the ``owned`` slots are given up now, for those that are to own them: at most so many, lowest first."""
+    return sorted(set(owned) - set(wanted))[:most]
+
+
+@lru_cache(maxsize=16)
+def _assigned(nodes: tuple[str, ...]) -> tuple[str, ...]:
+    if not nodes:
+        return ()
+    slack = len(nodes) if len(nodes) > 1 else 0
+    return _filled([None] * SLOTS, _room(nodes, SLOTS + slack, {}))
+
+
+@lru_cache(maxsize=16)  # a node asks at each renewal, and nearly always the same
+def _reassigned(names: tuple[str, ...], owners: tuple[str | None, ...]) -> tuple[str, ...]:
     if not names:
         return ()
     held: dict[str, list[int]] = {name: [] for name in names}
@@ -58,23 +81,9 @@ def reassigned(nodes: Iterable[str], owners: Sequence[str | None]) -> tuple[str,
     return _filled(found, room)
 
 
-def slots_of(node: str, nodes: Iterable[str], owners: Sequence[str | None] | None = None) -> frozenset[int]:
-    """The slots that ``node`` is to own among ``nodes``; by :func:`reassigned` if the ``owners`` are known."""
-    found = assigned(nodes) if owners is None else reassigned(nodes, owners)
-    return frozenset(slot for slot, name in enumerate(found) if name == node)
-
-
-def to_give_up(owned: Collection[int], wanted: Collection[int], *, most: int) -> list[int]:
-    """Which of the ``owned`` slots are given up now, for those that are to own them: at most so many, lowest first."""
-    return sorted(set(owned) - set(wanted))[:most]
-
-
 @lru_cache(maxsize=16)
-def _assigned(nodes: tuple[str, ...]) -> tuple[str, ...]:
-    if not nodes:
-        return ()
-    slack = len(nodes) if len(nodes) > 1 else 0
-    return _filled([None] * SLOTS, _room(nodes, SLOTS + slack, {}))
+def _places_of(node: str, found: tuple[str, ...]) -> frozenset[int]:
+    return frozenset(slot for slot, name in enumerate(found) if name == node)
 
 
 def _room(nodes: Sequence[str], total: int, held: Mapping[str, int]) -> dict[str, int]:
