@@ -352,7 +352,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
     parser.add_argument("--all", action="store_true", help="run all fast tests on each, and name all that notice it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the verdicts there as well")
-    parser.add_argument("-j", type=int, default=2, dest="jobs", metavar="N", help="so many at a time (default: 2)")
+    parser.add_argument("-j", type=int, default=3, dest="jobs", metavar="N", help="so many at a time (default: 3)")
     options = parser.parse_args(arguments)
     mutants = load(ROOT / FOLDER)
     unknown = set(options.names) - {mutant.name for mutant in mutants}

@@ -353,7 +353,7 @@ class TestTwoNodes:
         scene, other = nodes
         for i in range(10):
             await bring(scene, f"before{i}")
-        for turn in range(3):
+        for turn in range(8):
             await outside.execute("DROP TABLE seen")
             names = [f"{turn}.{i}" for i in range(20)]
 
