@@ -9,6 +9,7 @@ from posthouse.store.postgres.dial import DURABLE, PINNED, Dialler, Session, Wir
 from posthouse.store.postgres.dsn import parse_dsn
 
 OLDEST: Final = 150_000  #: as the server numbers its versions
+LONG_S: Final = 60  #: a transaction that is open for so long is in the way of vacuum, and may hold back the feed
 _KEEPS: Final = ("fsync", "full_page_writes")  #: settings without which a crash takes what was acknowledged
 
 
@@ -76,7 +77,7 @@ def warnings_of(row: Any) -> tuple[str, ...]:
 
 
 async def examine(dsn: str, *, rules: ServerRules = ServerRules()) -> Server:  # noqa: B008 - frozen
-    """What the server at ``dsn`` says of itself. Nothing is changed there.
+    """What the server at ``dsn`` says of itself, and of who is in the way there. Nothing is changed.
 
     Raises:
         ConfigurationError: The DSN is not one.
@@ -86,6 +87,12 @@ async def examine(dsn: str, *, rules: ServerRules = ServerRules()) -> Server:  #
     place = parse_dsn(dsn)
     wire = await Dialler(place).dial(Session(name="posthouse:doctor", settings=PINNED, durable=place.durable))
     try:
-        return msgspec.structs.replace(await inspect(wire, rules), pooled=place.pooled)
+        server = await inspect(wire, rules)
+        waiting = [
+            f"A transaction has been open for {row['seconds']} s: {row['holder']}. Vacuum cannot remove what was"
+            " deleted since, so tables grow; if it writes, the feed waits for its end."
+            for row in (await wire.ask("long_transactions", (LONG_S,))).rows
+        ]
+        return msgspec.structs.replace(server, pooled=place.pooled, warnings=(*server.warnings, *waiting))
     finally:
         await wire.close()

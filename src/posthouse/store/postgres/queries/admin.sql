@@ -35,6 +35,21 @@ SELECT
     current_setting('synchronous_standby_names') AS standbys,
     current_setting('autovacuum') AS autovacuum;
 
+-- name: long_transactions
+-- Transactions that have been open for so many seconds, the oldest ones, and what can be seen of them.
+SELECT t.seconds, t.holder
+FROM (
+    SELECT extract(epoch FROM clock_timestamp() - p.prepared)::bigint AS seconds,
+        format('prepared transaction %s in database %s', p.gid, p.database) AS holder
+    FROM pg_prepared_xacts AS p
+    UNION ALL
+    SELECT extract(epoch FROM clock_timestamp() - a.xact_start)::bigint,
+        format('process %s (%s) in database %s', a.pid, a.application_name, a.datname)
+    FROM pg_stat_activity AS a
+    WHERE a.backend_type = 'client backend' AND (a.backend_xid IS NOT NULL OR a.backend_xmin IS NOT NULL)
+) AS t
+WHERE t.seconds >= $1::bigint ORDER BY t.seconds DESC LIMIT 5;
+
 -- name: is_gone
 -- Whether a connection's backend has ended, or the server takes no writes any more: nothing it was asked is under way.
 SELECT pg_is_in_recovery() OR NOT EXISTS (
