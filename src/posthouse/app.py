@@ -149,14 +149,7 @@ async def _serve(
         lives.begin(node.name)
         await node.start(keep_first_key=partial(_write_private, config.data / API_KEY_FILE), former=former)
         lives.end(former)
-        try:
-            port = await server.start(config.host, config.port, shared=berth is not None)
-        except OSError as error:
-            message = f"Posthouse cannot listen on {config.host}, port {config.port}: {error.strerror or error}."
-            raise ConfigurationError(
-                message, hint="Choose another --port or --host; port 0 takes a free one."
-            ) from error
-        url = _url(config.host, port)
+        url = _url(config.host, await _listen(server, config, berth))
         await node.listens_at(url)
         log(Log.NODE_STARTED, url=url, data=str(config.data), version=__version__)
         if berth is None:
@@ -171,6 +164,23 @@ async def _serve(
         if berth is None:
             (config.data / NODE_FILE).unlink(missing_ok=True)
         await assembled.close()
+
+
+async def _listen(server: ApiServer, config: Config, berth: Berth | None) -> int:
+    """Listen where requests come, one of several processes also where only it does; the port by which it is known.
+
+    Raises ConfigurationError.
+    """
+    port = config.port
+    try:
+        listening = await server.start(config.host, port, shared=berth is not None)
+        if berth is not None and config.process_port:
+            port = config.process_port + berth.number - 1
+            listening = await server.start(config.host, port)
+    except OSError as error:
+        message = f"Posthouse cannot listen on {config.host}, port {port}: {error.strerror or error}."
+        raise ConfigurationError(message, hint="Choose another --port or --host; port 0 takes a free one.") from error
+    return listening
 
 
 def _announce(config: Config, url: str) -> None:

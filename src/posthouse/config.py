@@ -32,6 +32,7 @@ from posthouse.core.errors import ConfigurationError
 CONFIG_FILE: Final = "posthouse.toml"  #: read from the data directory when no other file is named
 ENVIRONMENT_PREFIX: Final = "POSTHOUSE_"
 DATABASE_SCHEMES: Final = ("postgresql://", "postgres://")
+PORT_MAX: Final = 65_535
 MASK: Final = "***"  #: stands where a secret is not shown
 
 #: Environment variables with the prefix that are no settings of a node, and what they are for.
@@ -64,12 +65,18 @@ class Config(BaseModel):
         description="What the node does: edge accepts and answers the API, engine delivers, all does both.",
     )
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
-    port: int = Field(default=8400, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
+    port: int = Field(default=8400, ge=0, le=PORT_MAX, description="TCP port to listen on; 0 takes a free one.")
     processes: int = Field(
         default=1,
         ge=1,
         le=limits.PROCESSES_MAX,
         description="Processes that share the work and the port on this machine; each is a node of its own.",
+    )
+    process_port: int = Field(
+        default=0,
+        ge=0,
+        le=PORT_MAX,
+        description="With several processes, a TCP port of the first one alone, then of the next; 0: of none.",
     )
     allow_networks: tuple[str, ...] = Field(
         default=(),
@@ -194,6 +201,11 @@ class Config(BaseModel):
     def _relations(self) -> "Config":
         if self.in_flight_per_endpoint > self.in_flight_max:
             raise ValueError("in_flight_per_endpoint must not be greater than in_flight_max")
+        own = range(self.process_port, self.process_port + self.processes) if self.process_port else range(0)
+        if own and own[-1] > PORT_MAX:
+            raise ValueError(f"process_port leaves no port for {self.processes} processes: the last one is {PORT_MAX}")
+        if self.processes > 1 and self.port in own:
+            raise ValueError(f"port must not be one of those from process_port on, {own[0]} to {own[-1]}")
         return self
 
 

@@ -67,6 +67,17 @@ Processes = Annotated[
         metavar="N", help="Processes that share the work and the port on this machine; each is a node of its own."
     ),
 ]
+ProcessPort = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PORT",
+        help="With several processes, a TCP port of the first one alone, then of the next; 0: of none.",
+    ),
+]
+LogFormat = Annotated[
+    str | None,
+    typer.Option(metavar="FORMAT", help="Form of log lines; auto is pretty on a terminal and JSON elsewhere."),
+]
 Outbox = Annotated[
     str | None,
     typer.Option(metavar="DSN", help="Address (postgresql://…) of another database whose outbox is drained; secret."),
@@ -84,6 +95,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 takes a free one.")] = None,
     processes: Processes = None,
+    process_port: ProcessPort = None,
     allow_networks: AllowNetworks = None,
     commit_interval_ms: Annotated[
         int | None, typer.Option(help="Milliseconds that one commit gathers requests for, at most.")
@@ -101,10 +113,7 @@ def serve(
     ] = None,
     ca_file: CaFile = None,
     log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="Least level that is logged.")] = None,
-    log_format: Annotated[
-        str | None,
-        typer.Option(metavar="FORMAT", help="Form of log lines; auto is pretty on a terminal and JSON elsewhere."),
-    ] = None,
+    log_format: LogFormat = None,
     json_: Annotated[bool, typer.Option("--json", help="Log JSON lines; errors of the start as one document.")] = False,
 ) -> None:
     """Run a node on this machine until it is stopped: once gently (Ctrl-C), twice at once.
@@ -121,6 +130,7 @@ def serve(
         "host": host,
         "port": port,
         "processes": processes,
+        "process_port": process_port,
         "allow_networks": allow_networks,
         "commit_interval_ms": commit_interval_ms,
         "in_flight_max": in_flight_max,

@@ -20,7 +20,7 @@ _BACKLOG: Final = 2_048
 
 
 class ApiServer:
-    """Serves one ASGI application on one address.
+    """Serves one ASGI application, on one address or several.
 
     Args:
         app: the application; speaks HTTP only, has no lifespan.
@@ -46,7 +46,7 @@ class ApiServer:
             server_header=False,
         )
         self._connections = Connections(self._bounds, direct)
-        self._server: asyncio.Server | None = None
+        self._listening: list[asyncio.Server] = []
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -55,17 +55,17 @@ class ApiServer:
         return len(self._connections.open)
 
     async def start(self, host: str, port: int, *, shared: bool = False) -> int:
-        """Listen on an address; port 0 takes a free one. Returns the port. Raises OSError.
+        """Listen on an address, or on one more; port 0 takes a free one. Returns the port. Raises OSError.
 
         ``shared``: other processes listen there, too, and the system deals out the connections.
         """
-        assert self._server is None
         if not self._config.loaded:
             self._config.load()
-        self._tick()
+        if self._timer is None:
+            self._tick()
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(
+            server = await loop.create_server(
                 lambda: BoundedProtocol(self._config, self._connections),
                 host,
                 port,
@@ -73,9 +73,11 @@ class ApiServer:
                 reuse_port=shared,
             )
         except OSError:
-            self._stop_ticking()
+            if not self._listening:
+                self._stop_ticking()
             raise
-        bound: int = self._server.sockets[0].getsockname()[1]
+        self._listening.append(server)
+        bound: int = server.sockets[0].getsockname()[1]
         return bound
 
     async def stop(self, grace_seconds: float) -> None:
@@ -83,9 +85,10 @@ class ApiServer:
 
         Requests that are not answered after ``grace_seconds`` seconds are cut off.
         """
-        if self._server is None:
+        if not self._listening:
             return
-        self._server.close()
+        for server in self._listening:
+            server.close()
         for connection in tuple(self._connections.open):
             connection.shutdown()
         try:
@@ -94,7 +97,7 @@ class ApiServer:
         except TimeoutError:
             await self._cut_off()
         self._stop_ticking()
-        self._server = None
+        self._listening.clear()
 
     async def _cut_off(self) -> None:
         for connection in tuple(self._connections.open):

@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,6 +96,38 @@ async def test_they_share_the_work_and_one_that_is_killed_is_replaced(store: tup
             after = await until(node, shares)
             assert len(before - after) == 1, "the one that was killed is off the register, and another one is on it"
         assert not (tmp_path / "data" / "node.json").exists()
+
+
+async def test_each_has_a_port_of_its_own_too(tmp_path: Path) -> None:
+    """Where it tells of itself, and nobody else answers."""
+    first = neighbouring_ports(PROCESSES)
+    with serving(tmp_path / "data", "--process-port", str(first)) as node:
+        listed = await until(node, all_listen)
+        assert {each["url"] for each in listed} == {f"http://127.0.0.1:{first + n}" for n in range(PROCESSES)}
+        for each in listed:
+            for _ in range(3):
+                with Client(each["url"], node.api_key) as client:
+                    (me,) = [other for other in client.get("/v1/nodes")["data"] if other["is_this"]]
+                assert me["process_id"] == each["process_id"]
+
+
+def all_listen(client: Client) -> list[dict[str, Any]] | None:
+    """Who is on the register, once all tell where they listen."""
+    listed: list[dict[str, Any]] = client.get("/v1/nodes")["data"]
+    return listed if all(each["url"] for each in listed) and len(listed) == PROCESSES else None
+
+
+def neighbouring_ports(count: int) -> int:
+    """The first of so many ports in a row that nobody listens on."""
+    while True:
+        with ExitStack() as kept:
+            sockets = [kept.enter_context(socket.socket()) for _ in range(count)]
+            sockets[0].bind(("127.0.0.1", 0))
+            first: int = sockets[0].getsockname()[1]
+            with suppress(OSError, OverflowError):
+                for distance, other in enumerate(sockets[1:], 1):
+                    other.bind(("127.0.0.1", first + distance))
+                return first
 
 
 async def test_a_directory_is_served_once(tmp_path: Path) -> None:

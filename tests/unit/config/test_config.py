@@ -96,6 +96,16 @@ def test_paths_in_a_file_are_relative_to_that_file(tmp_path: Path) -> None:
         ({"allow_networks": ["localhost"]}, {}, "'localhost' is not a network"),
         ({"ca_file": "nowhere.pem"}, {}, "ca_file = 'nowhere.pem' (--ca-file): there is no such file."),
         ({"in_flight_max": 2}, {}, "in_flight_per_endpoint must not be greater than in_flight_max."),
+        (
+            {"processes": 3, "process_port": 65_534},
+            {},
+            "process_port leaves no port for 3 processes: the last one is 65535.",
+        ),
+        (
+            {"processes": 3, "process_port": 8_398},
+            {},
+            "port must not be one of those from process_port on, 8398 to 8400.",
+        ),
         ({"drain_seconds": -1}, {}, "drain_seconds = '-1' (--drain-seconds)"),
     ],
 )
