@@ -17,7 +17,7 @@ REAL = {("integration", "e2e", "model"): 3, ("postgres",): 3}
 RIGS = ("rigs",)
 SECONDS_MAX = 1_800
 SIMULATED_SECONDS_MAX = 2_700  #: while all the real ones have precedence
-SEEDS = ("--first", "23", "--seeds", "60")  #: tests/simulation lives the first 23
+SEEDS = ("--first", "23", "--seeds", "30")  #: tests/simulation lives the first 23
 
 
 def main(arguments: list[str]) -> int:

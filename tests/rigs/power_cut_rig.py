@@ -159,7 +159,9 @@ class Chain:
 
     async def _work(self, store: Store, readers: list[apsw.Connection]) -> None:
         """Play batches until the crash comes, or until a clean end."""
-        await self._play(store, [self._load.begin(self._promise.rows)])
+        for operation in self._load.begin():
+            if not self._fell and not store.failed.done():
+                await self._play(store, [operation])
         while not self._fell and not store.failed.done():
             if self._chance.random() < 0.06:
                 self._doing = "closing"

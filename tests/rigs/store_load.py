@@ -9,6 +9,7 @@ from unittest import mock
 from store_operations import (
     Accept,
     Acquire,
+    Bury,
     Delivery,
     Discard,
     DiscardEndpoint,
@@ -47,10 +48,11 @@ class Load:
         self._now = NOW
         self._lives = 0
 
-    def begin(self, rows: Rows) -> Acquire:
-        """A node begins: it takes the slots of whoever had them, who must be dead."""
+    def begin(self) -> list[Operation]:
+        """A node begins: it takes the slots of whoever had them, who must be dead. For one turn of the loop each."""
         self._lives += 1
-        return Acquire(f"node-{self._lives}", self._tick())
+        node, now = f"node-{self._lives}", self._tick()
+        return [Bury(node, now), Acquire(node, now)]
 
     def batch(self, rows: Rows) -> list[Operation]:
         """Operations for one turn of the loop, in the order in which the writer runs them."""

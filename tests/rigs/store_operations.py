@@ -8,7 +8,7 @@ from store_rows import Rows
 from posthouse.core.delivery import State
 from posthouse.core.errors import NotFound
 from posthouse.core.limits import LEASE_MS
-from posthouse.core.model import Endpoint, EndpointState, Lane, Tenant, slot_of
+from posthouse.core.model import SLOTS, Endpoint, EndpointState, Lane, Tenant, slot_of
 from posthouse.store.protocol import (
     Accepted,
     AcceptRequest,
@@ -20,7 +20,7 @@ from posthouse.store.protocol import (
     Store,
 )
 from posthouse.store.sqlite.rows import PERIOD_BITS
-from posthouse.testing.seizing import seize
+from posthouse.testing.seizing import joining
 
 Delivery = tuple[int, int]  # event key, endpoint key
 
@@ -229,15 +229,32 @@ class SetState:
 
 
 @dataclass(frozen=True)
-class Acquire:
-    """Take all slots, as a node that begins: whoever is registered is dead."""
+class Bury:
+    """A node joins, and everybody else on the register is dead."""
 
     node: str
     now: int
 
     async def play(self, store: Store) -> bool:
-        grant = await seize(store.ownership, self.node, now=self.now)
-        return len(grant.epochs) == 256
+        ownership = store.ownership
+        await ownership.join(joining(self.node, joined_at=self.now))
+        dead = {other.name: other.beat for other in await ownership.nodes() if other.name != self.node}
+        return await ownership.bury(dead) == sorted(dead)
+
+    def write(self, rows: Rows) -> None:
+        for key, (_owner, epoch, until) in list(rows["slots"].items()):
+            rows["slots"][key] = (None, epoch, until)
+
+
+@dataclass(frozen=True)
+class Acquire:
+    """A node that joined then takes all slots."""
+
+    node: str
+    now: int  #: when it joined
+
+    async def play(self, store: Store) -> bool:
+        return len((await store.ownership.acquire(self.node)).epochs) == SLOTS
 
     def write(self, rows: Rows) -> None:
         for key, (_owner, epoch, _until) in list(rows["slots"].items()):

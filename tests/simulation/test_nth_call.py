@@ -75,7 +75,7 @@ class Scenario:
         faults += self.promise.faults(found, durable=durable)
         if difference := await imbalance(store):
             faults.append(f"the books differ by {difference}")
-        await self.play(store, [self.load.begin(self.promise.rows)])
+        await self.begin(store)
         await self.play(store, self.load.batch(self.promise.rows))
         if store.failed.done():
             faults.append(store.failed.result())
@@ -89,9 +89,7 @@ class Scenario:
 
     async def _work(self, store: Store) -> None:
         """Play batches and read in between, as long as the store does not fail."""
-        await self.play(store, [self.load.begin(self.promise.rows)])
-        if self.outcome == "refused" and not store.failed.done():  # who is not registered may do nothing: once more
-            await self.play(store, [self.load.begin(self.promise.rows)])
+        await self.begin(store)
         for _ in range(BATCHES):
             if store.failed.done():
                 with pytest.raises(StoreUnavailable):
@@ -103,8 +101,16 @@ class Scenario:
                 await store.work.fetch(3, Lane.LIVE, now=1 << 60, limit=3, bytes_max=1 << 20)
             await self.play(store, self.load.batch(self.promise.rows))
 
-    async def play(self, store: Store, batch: list[Operation]) -> None:
-        """Play operations in one turn of the loop, and note what was promised."""
+    async def begin(self, store: Store) -> None:
+        """A node begins; what is refused is asked for once more, for without it nothing can be done."""
+        for operation in self.load.begin():
+            if not await self.play(store, [operation]) and not store.failed.done():
+                await self.play(store, [operation])
+            if store.failed.done():
+                return
+
+    async def play(self, store: Store, batch: list[Operation]) -> bool:
+        """Play operations in one turn of the loop, and note what was promised; whether that was all."""
         answers = await asyncio.gather(*(operation.play(store) for operation in batch), return_exceptions=True)
         self._note("working")
         assert {answer if answer is True else type(answer) for answer in answers} <= {True, StoreUnavailable}
@@ -117,6 +123,7 @@ class Scenario:
         else:
             self.outcome = "refused"  # and nothing of it is there
             self.promise.kept(kept)
+        return len(kept) == len(batch)
 
 
 async def play(
@@ -205,7 +212,7 @@ async def test_a_disk_that_is_full_before_the_commit_refuses_and_the_store_goes_
         store = await opened(disk)
         assert isinstance(store, SqliteStore)
         store._writer._connection.pragma("cache_size", 10)
-        await scenario.play(store, [load.begin(promise.rows)])
+        await scenario.begin(store)
         disk.faults.bytes_max = sum(path.stat().st_size for path in disk.directory.glob("*.db*")) + 100_000
         await scenario.play(store, [load.accept_many(promise.rows, 1_000)])
         assert scenario.outcome == "refused"
@@ -228,7 +235,7 @@ async def test_a_disk_that_is_full_at_the_commit_ends_the_store() -> None:
         scenario = Scenario(disk, Fault(Call.WRITE))
         load, promise = scenario.load, scenario.promise
         store = await opened(disk)
-        await scenario.play(store, [load.begin(promise.rows)])
+        await scenario.begin(store)
         await scenario.play(store, [load.accept_many(promise.rows, 2)])
         disk.faults.bytes_max = 1
         await scenario.play(store, [load.accept_many(promise.rows, 2)])
