@@ -3,7 +3,6 @@
 import asyncio
 from typing import Final
 
-from posthouse.core.errors import PosthouseError
 from posthouse.core.ports import Clock
 from posthouse.store.protocol import AdminFacet, FeedFacet
 from posthouse.telemetry import Log, log
@@ -46,7 +45,7 @@ class Retention:
         while True:
             try:
                 await self._drop()
-            except PosthouseError as error:  # somebody reads what is to go, or the store is away
+            except Exception as error:  # noqa: BLE001 - somebody reads what is to go, or the store is away, or whatever
                 log(Log.LOOP_FAILED, exc_info=error, loop="retention")
             await asyncio.sleep(LOOK_SECONDS)
 

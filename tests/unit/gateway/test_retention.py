@@ -2,6 +2,8 @@
 
 from typing import cast
 
+import pytest
+
 from posthouse.core.errors import StoreUnavailable
 from posthouse.gateway.retention import LOOK_SECONDS, STEP_COMMITS, STEP_ROWS, Retention
 from posthouse.store.protocol import AdminFacet, FeedFacet
@@ -16,7 +18,7 @@ NOW = 100 * DAY_MS
 class Admin:
     """Has so many steps to do, and a feed with so many commits; the first call may fail."""
 
-    def __init__(self, steps: int, *, fails: bool = False, commits: int = 0) -> None:
+    def __init__(self, steps: int, *, fails: Exception | None = None, commits: int = 0) -> None:
         self.asked: list[tuple[int, int, int]] = []
         self.forgotten: list[tuple[int, int]] = []
         self._commits = commits
@@ -32,9 +34,9 @@ class Admin:
 
     async def retain(self, *, now: int, keep_ms: int, limit: int) -> bool:
         self.asked.append((now, keep_ms, limit))
-        if self._fails:
-            self._fails = False
-            raise StoreUnavailable("Somebody reads.")
+        if self._fails is not None:
+            error, self._fails = self._fails, None
+            raise error
         self._steps -= 1
         return self._steps > 0
 
@@ -62,9 +64,10 @@ def test_it_goes_on_until_nothing_is_left_to_do_and_looks_again_later() -> None:
     assert len(asked(Admin(3), 30, LOOK_SECONDS * 1.5)) == 4
 
 
-def test_what_cannot_be_done_now_is_done_later() -> None:
-    assert len(asked(Admin(2, fails=True), 1, LOOK_SECONDS / 2)) == 1
-    assert len(asked(Admin(2, fails=True), 1, LOOK_SECONDS * 1.5)) == 3
+@pytest.mark.parametrize("error", [StoreUnavailable("Somebody reads."), ValueError("a fault of the program")])
+def test_what_cannot_be_done_now_is_done_later(error: Exception) -> None:
+    assert len(asked(Admin(2, fails=error), 1, LOOK_SECONDS / 2)) == 1
+    assert len(asked(Admin(2, fails=error), 1, LOOK_SECONDS * 1.5)) == 3
 
 
 def test_nothing_is_dropped_by_default() -> None:
