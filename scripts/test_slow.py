@@ -2,7 +2,7 @@
 
 Real nodes wait a lot, for their clocks and for each other, and leave the processors idle meanwhile. Simulated ones know
 only virtual time: they are simulated beside the real ones, while these wait. Rigs measure and kill: two at a time, and
-nothing else.
+beside them at most what is left of the simulation, which gives way to them.
 """
 
 import sys
@@ -32,9 +32,9 @@ def main(arguments: list[str]) -> int:
         for names, workers in REAL.items():
             command = tests(names, workers, arguments)
             good &= steps.run(" and ".join(names), command, seconds_max=SECONDS_MAX, in_memory=True)
+        good &= steps.run("rigs", tests(RIGS, 2, arguments), seconds_max=SECONDS_MAX)  # on a real disk
         for step in lives:
             good &= step.finish()
-    good &= steps.run("rigs", tests(RIGS, 2, arguments), seconds_max=SECONDS_MAX)  # on a real disk
     good &= steps.run("mutants", ["python", "scripts/mutants.py"], seconds_max=SECONDS_MAX, in_memory=True)
     return 0 if good else 1
 

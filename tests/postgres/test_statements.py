@@ -22,6 +22,7 @@ WHOLE = {
         (f"audit_{what}" for what in ("owed", "settled", "reopened", "open", "endpoints")),
         "the audit recounts everything",
     ),
+    "long_transactions": "whom the server serves",
     **dict.fromkeys(
         (f"audit_{what}" for what in ("sources", "requests", "readings", "arrivals", "repeats", "quarantine")),
         "the audit recounts everything",
