@@ -23,7 +23,7 @@ from posthouse.serving.server import ApiServer
 from posthouse.store.protocol import Store
 from posthouse.store.sqlite.lock import DirectoryLock
 from posthouse.store.sqlite.store import LOCK
-from posthouse.supervisor import Berth, Supervisor, in_a_process, reserve
+from posthouse.supervisor import Berth, Supervisor, in_a_process, not_to_be_had, reserve
 from posthouse.telemetry import Log, configure_logging, log
 
 API_KEY_FILE: Final = "api_key"
@@ -171,16 +171,17 @@ async def _listen(server: ApiServer, config: Config, berth: Berth | None) -> int
 
     Raises ConfigurationError.
     """
-    port = config.port
     try:
-        listening = await server.start(config.host, port, shared=berth is not None)
-        if berth is not None and config.process_port:
-            port = config.process_port + berth.number - 1
-            listening = await server.start(config.host, port)
+        port = await server.start(config.host, config.port, shared=berth is not None)
     except OSError as error:
-        message = f"Posthouse cannot listen on {config.host}, port {port}: {error.strerror or error}."
-        raise ConfigurationError(message, hint="Choose another --port or --host; port 0 takes a free one.") from error
-    return listening
+        raise not_to_be_had(config.host, config.port, error) from error
+    if berth is None or not config.process_port:
+        return port
+    own = config.process_port + berth.number - 1
+    try:
+        return await server.start(config.host, own)
+    except OSError as error:
+        raise not_to_be_had(config.host, own, error, hint="Choose another --process-port.") from error
 
 
 def _announce(config: Config, url: str) -> None:

@@ -201,11 +201,14 @@ class Config(BaseModel):
     def _relations(self) -> "Config":
         if self.in_flight_per_endpoint > self.in_flight_max:
             raise ValueError("in_flight_per_endpoint must not be greater than in_flight_max")
-        own = range(self.process_port, self.process_port + self.processes) if self.process_port else range(0)
-        if own and own[-1] > PORT_MAX:
-            raise ValueError(f"process_port leaves no port for {self.processes} processes: the last one is {PORT_MAX}")
-        if self.processes > 1 and self.port in own:
-            raise ValueError(f"port must not be one of those from process_port on, {own[0]} to {own[-1]}")
+        if self.process_port and self.processes > 1:
+            last = self.process_port + self.processes - 1
+            if last > PORT_MAX:
+                raise ValueError(
+                    f"process_port leaves no port for {self.processes} processes: the last one is {PORT_MAX}"
+                )
+            if self.process_port <= self.port <= last:
+                raise ValueError(f"port must not be one of those from process_port on, {self.process_port} to {last}")
         return self
 
 

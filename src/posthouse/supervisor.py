@@ -231,17 +231,17 @@ def reserve(host: str, port: int) -> tuple[socket.socket, int]:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         kept = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise _not_to_be_had(host, port, error) from error
+        raise not_to_be_had(host, port, error) from error
     try:
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         kept.bind(address)
     except OSError as error:
         kept.close()
-        raise _not_to_be_had(host, port, error) from error
+        raise not_to_be_had(host, port, error) from error
     if _is_listened_on(kept):
         kept.close()
-        raise _not_to_be_had(host, port, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
+        raise not_to_be_had(host, port, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)))
     return kept, kept.getsockname()[1]
 
 
@@ -258,9 +258,11 @@ def _reachable(address: tuple[str | int, ...]) -> tuple[str | int, ...]:
     return (host, *address[1:])
 
 
-def _not_to_be_had(host: str, port: int, error: OSError) -> ConfigurationError:
-    message = f"Posthouse cannot listen on {host}, port {port}: {error.strerror or error}."
-    return ConfigurationError(message, hint="Choose another --port or --host; port 0 takes a free one.")
+def not_to_be_had(
+    host: str, port: int, error: OSError, *, hint: str = "Choose another --port or --host; port 0 takes a free one."
+) -> ConfigurationError:
+    """What to say to who cannot listen there."""
+    return ConfigurationError(f"Posthouse cannot listen on {host}, port {port}: {error.strerror or error}.", hint=hint)
 
 
 def _exit_code(process: int) -> int:

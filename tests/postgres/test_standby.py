@@ -115,6 +115,17 @@ async def test_a_wait_that_is_cut_short_is_no_acknowledgement(
     await store.admin.probe(now=3)
 
 
+async def test_nobody_is_told_what_it_owns_by_a_server_that_nothing_copies(
+    primary: Cluster, store: PostgresStore
+) -> None:
+    """It may be one that all others have left, and whose slots they have shared out anew."""
+    held = await seize(store.ownership, "me", now=1)
+    assert await store.ownership.acquire("me") == held
+    await wait_for_standby(primary, "absent")
+    with pytest.raises(OutcomeUnknown):
+        await store.ownership.acquire("me")
+
+
 async def test_who_does_not_wait_any_longer_cancels_nothing(primary: Cluster, store: PostgresStore) -> None:
     await wait_for_standby(primary, "absent")
     looker = await connect(primary)

@@ -20,7 +20,7 @@ from posthouse.store.protocol import (
     Store,
 )
 from posthouse.store.sqlite.rows import PERIOD_BITS
-from posthouse.testing.seizing import joining
+from posthouse.testing.seizing import outlive
 
 Delivery = tuple[int, int]  # event key, endpoint key
 
@@ -236,10 +236,7 @@ class Bury:
     now: int
 
     async def play(self, store: Store) -> bool:
-        ownership = store.ownership
-        await ownership.join(joining(self.node, joined_at=self.now))
-        dead = {other.name: other.beat for other in await ownership.nodes() if other.name != self.node}
-        return await ownership.bury(dead) == sorted(dead)
+        return await outlive(store.ownership, self.node, now=self.now)
 
     def write(self, rows: Rows) -> None:
         for key, (_owner, epoch, until) in list(rows["slots"].items()):

@@ -16,8 +16,14 @@ def registered(name: str, *, beat: int = 1, role: Role = Role.ALL) -> NodeRecord
     return NodeRecord(**structs.asdict(joining(name, role=role)), number=1, beat=beat, beat_at=0, slots=0)
 
 
+async def outlive(ownership: Ownership, node: str, *, now: int) -> bool:
+    """Register the node, and bury everybody else there; whether all of them are gone."""
+    await ownership.join(joining(node, joined_at=now))
+    dead = {other.name: other.beat for other in await ownership.nodes() if other.name != node}
+    return await ownership.bury(dead) == sorted(dead)
+
+
 async def seize(ownership: Ownership, node: str, *, now: int) -> Grant:
     """Register the node and take all slots for it, as if everybody else were dead."""
-    await ownership.join(joining(node, joined_at=now))
-    await ownership.bury({other.name: other.beat for other in await ownership.nodes() if other.name != node})
+    await outlive(ownership, node, now=now)
     return await ownership.acquire(node)

@@ -1,7 +1,7 @@
 """Nodes, and the slots of endpoints that they own, fenced by epochs.
 
 A slot is taken away from a node only together with its row in the register, and that is gone only while its beat is
-still the one that was seen: so a node whose beat is durable owns what it then reads, and renewing needs no lock.
+still the one that was seen: so a node whose beat is durable owns what it then reads, and renewing locks no slot.
 Whoever changes slots locks the row of the register first, then the slots in order, and then looks at whose they are.
 """
 
@@ -60,10 +60,12 @@ class PostgresOwnership:
         asked = None if wanted is None else list(wanted)
 
         async def run(transaction: Transaction) -> Grant:
+            if not await transaction.rows("hold_registration", node):
+                return Grant({})
             found = await transaction.rows("slots_for_node", node, asked)
             mine = [row for row in found if row["mine"]]
             free = [row["slot"] for row in found if not row["mine"]]
-            if free and await transaction.rows("hold_registration", node):
+            if free:
                 await transaction.rows("lock_slots", free)  # whose they are is judged after whoever takes them is done
                 mine += await transaction.rows("take_slots", node, free, LEASE_MS)
                 self._lanes.pulse.reach(Failpoint.LEASE_WRITTEN)
@@ -91,7 +93,7 @@ class PostgresOwnership:
         async def run(transaction: Transaction) -> None:
             await transaction.rows("lock_registration", name)
             await _release(transaction, name, None)
-            await transaction.count("strike_off", name)
+            await transaction.count("strike_off", [name])
 
         await self._lanes.pulse.transact(run)
 
@@ -104,7 +106,7 @@ class PostgresOwnership:
             if buried:
                 await transaction.rows("lock_slots_of", buried)
                 await transaction.count("orphan_slots", buried, [row["beat_at"] + LEASE_MS for row in found])
-                await transaction.count("strike_off_all", buried)
+                await transaction.count("strike_off", buried)
             return buried
 
         return await self._lanes.pulse.transact(run)

@@ -76,8 +76,9 @@ class Ownership(Protocol):
 
         These are the free ones, and those whose owner is not registered. What changes hands gets the next epoch, and is
         unquiet unless it was given up; what the node owns already keeps its epoch. A node that is not registered gets
-        nothing. Where nothing may be taken nothing is written, and nobody is waited for: a grant holds because of the
-        beat that was durable before it was asked for, since whoever takes a slot away buries its owner first.
+        nothing. Where nothing may be taken no slot is locked or written, and no settlement waited for: a grant holds
+        because of the beat that was durable before it was asked for, since whoever takes a slot away buries its owner
+        first.
         """
         ...
 

@@ -40,7 +40,8 @@ LEFT JOIN (SELECT s.owner, count(*) AS slots FROM slots AS s GROUP BY s.owner) A
 ORDER BY n.name;
 
 -- name: hold_registration
--- A node stays registered until the transaction has ended; no row: it is not registered.
+-- A node stays registered until the transaction has ended; no row: it is not registered. With this lock the commit waits
+-- for standbys, so that nobody reads what it owns on a server that others have left.
 SELECT name FROM nodes WHERE name = $1::text FOR KEY SHARE;
 
 -- name: lock_registration
@@ -62,14 +63,11 @@ SELECT slot FROM slots WHERE slot = ANY($1::smallint[]) ORDER BY slot FOR UPDATE
 SELECT slot FROM slots WHERE owner = ANY($1::text[]) ORDER BY slot FOR UPDATE;
 
 -- name: slots_for_node
--- What a registered node owns, and those of the wanted slots ($2; NULL: all) that are free or whose owner is not
--- registered.
+-- What a node owns, and those of the wanted slots ($2; NULL: all) that are free or whose owner is not registered.
 SELECT s.slot, s.epoch, s.unquiet, s.owner IS NOT DISTINCT FROM $1::text AS mine FROM slots AS s
-WHERE EXISTS (SELECT 1 FROM nodes WHERE name = $1::text) AND (
-    s.owner = $1::text
+WHERE s.owner = $1::text
     OR ($2::smallint[] IS NULL OR s.slot = ANY($2::smallint[]))
-    AND NOT EXISTS (SELECT 1 FROM nodes AS n WHERE n.name = s.owner)
-);
+    AND NOT EXISTS (SELECT 1 FROM nodes AS n WHERE n.name = s.owner);
 
 -- name: take_slots
 -- A node takes those of these slots, which it has locked, that are free or whose owner is not registered.
@@ -94,10 +92,6 @@ FROM unnest($2::smallint[], $3::bigint[]) AS g(slot, epoch)
 WHERE s.slot = g.slot AND s.owner = $1::text AND s.epoch = g.epoch;
 
 -- name: strike_off
--- A node is registered no more.
-DELETE FROM nodes WHERE name = $1::text;
-
--- name: strike_off_all
 -- These nodes are registered no more.
 DELETE FROM nodes WHERE name = ANY($1::text[]);
 
